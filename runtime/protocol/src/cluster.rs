@@ -1,0 +1,114 @@
+//! A cluster: which zones and pools exist. The typed form of `cluster.toml`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{PoolId, ZoneId};
+
+/// Most workers of one job. Bounds every table that is sized by ranks, also from the wire.
+pub const MAX_WORKERS: usize = 1_024;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    #[serde(rename = "zone")]
+    pub zones: Vec<Zone>,
+    #[serde(rename = "pool")]
+    pub pools: Vec<Pool>,
+    /// The zone the launcher runs in; its coordinator's certificate comes from that zone's authority and
+    /// checkpoints are written there. Default: the first private zone.
+    #[serde(default)]
+    pub launcher_zone: Option<ZoneId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    Private,
+    Public,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    pub name: ZoneId,
+    pub trust: Trust,
+    /// Who answers for the zone; `internal` shards stay with one owner.
+    pub owner: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Processes on this machine, started by the launcher.
+    #[default]
+    Local,
+    /// Processes on other hosts, each joined by hand with a join bundle (`run --wait-for-workers`).
+    Manual,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    pub name: PoolId,
+    pub zone: ZoneId,
+    #[serde(default)]
+    pub backend: Backend,
+    /// Most workers the pool can hold.
+    pub slots: u16,
+    /// Whether others can dial its workers. With `false` they only dial out.
+    #[serde(default = "default_reachable")]
+    pub reachable: bool,
+    /// First and last UDP port its workers listen on; any free port when left out.
+    #[serde(default)]
+    pub listen_ports: Option<[u16; 2]>,
+    /// Price of one worker for an hour, in US dollars. Without it costs are unknown, not zero.
+    #[serde(default)]
+    pub usd_per_hour: Option<f64>,
+    /// Where the price comes from and when it was read; needed with a price.
+    #[serde(default)]
+    pub price_source: Option<String>,
+}
+
+fn default_reachable() -> bool {
+    true
+}
+
+impl Cluster {
+    /// The cluster of a single machine: one private and one public zone, without prices.
+    pub fn local() -> Cluster {
+        let zone = |name: &str, trust, owner: &str| Zone {
+            name: ZoneId::new(name).expect("a literal name"),
+            trust,
+            owner: owner.to_owned(),
+        };
+        let pool = |name: &str| Pool {
+            name: PoolId::new(name).expect("a literal name"),
+            zone: ZoneId::new(name).expect("a literal name"),
+            backend: Backend::Local,
+            slots: 64,
+            reachable: true,
+            listen_ports: None,
+            usd_per_hour: None,
+            price_source: None,
+        };
+        Cluster {
+            zones: vec![zone("private", Trust::Private, "us"), zone("public", Trust::Public, "cloud")],
+            pools: vec![pool("private"), pool("public")],
+            launcher_zone: None,
+        }
+    }
+
+    pub fn zone(&self, name: &ZoneId) -> Option<&Zone> {
+        self.zones.iter().find(|zone| zone.name == *name)
+    }
+
+    pub fn pool(&self, name: &PoolId) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == *name)
+    }
+
+    /// The zone the launcher runs in; none only for a cluster without private zones or a named one.
+    pub fn launcher_zone(&self) -> Option<&ZoneId> {
+        let private = || self.zones.iter().find(|zone| zone.trust == Trust::Private).map(|zone| &zone.name);
+        self.launcher_zone.as_ref().or_else(private).or(self.zones.first().map(|zone| &zone.name))
+    }
+}

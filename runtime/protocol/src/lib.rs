@@ -1,0 +1,21 @@
+//! The pure core of hcrun: what is decided, and what a byte on the wire means.
+//!
+//! Ids, units and settings; manifests and residency; schedules, their verifier and byte formula; the
+//! machines [`Round`](round), [`Coordinator`](coordinator) and [`Member`](member); frames and their codec.
+//! Nothing here knows a socket, clock, thread, environment, hash map or global randomness: time comes in
+//! as [`Time`], randomness as a seeded [`Prng`], so sim can rehearse every decision and a log of inputs is
+//! a replay.
+
+pub mod cluster;
+pub mod ids;
+pub mod job;
+pub mod manifest;
+pub mod model;
+pub mod prng;
+pub mod time;
+pub mod units;
+
+pub use ids::{Generation, JobId, NodeId, PoolId, Rank, ShardId, SlotId, Step, ZoneId};
+pub use prng::Prng;
+pub use time::{Span, Time};
+pub use units::Bytes;
