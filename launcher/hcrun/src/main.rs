@@ -1,1 +1,5 @@
-fn main() {}
+//! The `hcrun` command; see [`hcrun::main`].
+
+fn main() -> std::process::ExitCode {
+    hcrun::main()
+}

@@ -1,0 +1,227 @@
+//! What can be asked of `hcrun`: verbs, flags, their help and defaults.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use hcrun_protocol::ShardId;
+use hcrun_protocol::ZoneId;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "hcrun",
+    version,
+    long_version = crate::output::long_version(),
+    about = "Trains one model on workers in private and public zones; sensitive data stays where it is",
+    disable_help_subcommand = true,
+    after_help = "Start with `hcrun init demo`, then `hcrun run demo/job.toml`."
+)]
+pub struct CommandLine {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Print JSON on stdout, with a `schema` field
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Directory that holds run directories
+    #[arg(long, global = true, value_name = "DIR", env = "HCRUN_RUNS_DIR", default_value = "runs")]
+    pub runs_dir: PathBuf,
+    /// No progress and no notes; errors are still printed
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Write a small working example into a new directory
+    Init(InitArgs),
+    /// Check this machine: cores, memory, UDP, limits, run directory
+    Doctor,
+    /// Say who would run where, which shard is held where, and how many bytes would cross each border
+    Plan(JobArgs),
+    /// Train a job
+    Run(RunArgs),
+    /// Show the state of a run
+    Status(RunName),
+    /// Print the logs of a run
+    Logs(LogsArgs),
+    /// Stop a run gracefully, with a checkpoint
+    Stop(RunName),
+    /// Go on from the last checkpoint of a run
+    Resume(ResumeArgs),
+    /// Use the model of a run on a file
+    Predict(PredictArgs),
+    /// Write report.html of a run
+    Report(RunName),
+    /// Say what an error code means and what to do
+    Explain(ExplainArgs),
+    /// Print a completion script
+    Completions(CompletionsArgs),
+    /// Work on data shards
+    #[command(subcommand)]
+    Shard(ShardVerb),
+    /// Work for a job as one of its workers (started by `hcrun run`, or by hand on another host)
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The directory to make; it must not exist or be empty
+    pub dir: PathBuf,
+}
+
+/// What names a job and its settings: the same for `plan` and `run`.
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    /// The job file
+    #[arg(default_value = "job.toml")]
+    pub job: PathBuf,
+    /// The cluster file [default: cluster.toml beside the job file, else this machine with one private and
+    /// one public zone]
+    #[arg(long, value_name = "FILE", env = "HCRUN_CLUSTER")]
+    pub cluster: Option<PathBuf>,
+    /// Seed of initial parameters, splits and data order [default: the job file's]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Change one setting of the job file: `--set train.steps=500` (may be repeated)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// How the coordinator is reached.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Print one join command per slot and wait for workers on other hosts
+    #[arg(long)]
+    pub wait_for_workers: bool,
+    /// Address on which workers reach this machine [default: 127.0.0.1; needed with --wait-for-workers]
+    #[arg(long, value_name = "IP")]
+    pub listen: Option<IpAddr>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunName {
+    /// A run directory, its name, or `latest`
+    #[arg(default_value = "latest")]
+    pub run: String,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    pub run: RunName,
+    /// Only the log of this slot, such as `private-0`
+    #[arg(long, value_name = "SLOT")]
+    pub slot: Option<String>,
+    /// Only the last N lines of each log
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    pub run: RunName,
+    /// Change a setting: steps, intervals, learning rate or worker counts (may be repeated)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// A run directory, its name, or `latest`
+    pub run: String,
+    /// A CSV file with the columns of the training data, or a text
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A code such as HC2004; all codes when left out
+    pub code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ShardVerb {
+    /// Describe data files in manifests/, so that others can plan without opening them (run it in the
+    /// shard's home)
+    Index(IndexArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct IndexArgs {
+    /// The job file
+    #[arg(default_value = "job.toml")]
+    pub job: PathBuf,
+    /// Only shards whose home is this zone
+    #[arg(long)]
+    pub zone: Option<ZoneArg>,
+    /// Only this shard
+    #[arg(long)]
+    pub shard: Option<ShardArg>,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The join bundle of this worker's slot
+    #[arg(long, value_name = "FILE")]
+    pub bundle: PathBuf,
+    /// Where this node keeps data files; searched in order (may be repeated)
+    #[arg(long = "data-root", value_name = "DIR")]
+    pub data_roots: Vec<PathBuf>,
+}
+
+/// A zone on the command line.
+#[derive(Debug, Clone)]
+pub struct ZoneArg(pub ZoneId);
+
+/// A shard on the command line.
+#[derive(Debug, Clone)]
+pub struct ShardArg(pub ShardId);
+
+impl std::str::FromStr for ZoneArg {
+    type Err = hcrun_protocol::ids::NameError;
+    fn from_str(text: &str) -> Result<ZoneArg, Self::Err> {
+        ZoneId::new(text).map(ZoneArg)
+    }
+}
+
+impl std::str::FromStr for ShardArg {
+    type Err = hcrun_protocol::ids::NameError;
+    fn from_str(text: &str) -> Result<ShardArg, Self::Err> {
+        ShardId::new(text).map(ShardArg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

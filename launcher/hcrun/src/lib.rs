@@ -1,0 +1,30 @@
+//! The `hcrun` command: job files, plans, runs and reports.
+//!
+//! `cli` says what can be asked, `commands` holds one file per verb, and every refusal is a [`Failure`] with
+//! a stable code (`codes`) and a documented exit code. Only data goes to stdout.
+
+pub mod cli;
+pub mod codes;
+pub mod commands;
+pub mod failure;
+pub mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use failure::Failure;
+pub use output::Output;
+
+/// Parses the command line, runs the verb and turns its result into an exit code.
+pub fn main() -> ExitCode {
+    let command_line = match cli::CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(refused) => return output::usage(&refused),
+    };
+    let output = Output::new(&command_line.global);
+    match commands::dispatch(command_line, &output) {
+        Ok(code) => code,
+        Err(failure) => output.failure(&failure),
+    }
+}

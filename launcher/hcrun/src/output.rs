@@ -1,0 +1,135 @@
+//! The only place that prints: data on stdout, everything else on stderr.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this module is for")]
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::codes;
+use crate::failure::Failure;
+
+/// Version of the JSON that verbs print: `{schema, ok, data | error}`. Additions keep the number.
+pub const SCHEMA: u32 = 1;
+
+/// How to answer: for people or as JSON, with notes or without.
+#[derive(Debug, Clone)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    schema: u32,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<crate::failure::ErrorJson<'a>>,
+}
+
+impl Output {
+    pub fn new(global: &Global) -> Output {
+        Output { json: global.json, quiet: global.quiet }
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The answer of a verb: `data` as JSON, or `text` for people.
+    pub fn answer<T: Serialize>(&self, data: &T, text: impl FnOnce() -> String) {
+        if self.json {
+            let envelope = Envelope { schema: SCHEMA, ok: true, data: Some(data), error: None };
+            write_line(&to_json(&envelope));
+        } else {
+            write_line(text().trim_end_matches('\n'));
+        }
+    }
+
+    /// One line of text that is data, whatever the mode (a log line, a script).
+    pub fn line(&self, text: &str) {
+        write_line(text);
+    }
+
+    /// A remark for people; not data.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Something a person should look at; printed also when quiet.
+    pub fn warn(&self, text: &str) {
+        eprintln!("warning: {text}");
+    }
+
+    pub fn failure(&self, failure: &Failure) -> ExitCode {
+        if self.json {
+            let envelope =
+                Envelope::<()> { schema: SCHEMA, ok: false, data: None, error: Some(failure.to_json()) };
+            write_line(&to_json(&envelope));
+        } else {
+            eprintln!("{failure}");
+        }
+        ExitCode::from(failure.exit_code())
+    }
+}
+
+/// Answers a command line that could not be read, or `--help` and `--version`.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help on a closed pipe (`hcrun --help | head -1`) is no failure.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    let text = error.to_string();
+    let text = text.trim_start_matches("error: ").trim_end();
+    let what = text.lines().next().unwrap_or("the command line cannot be read");
+    let failure = Failure::new(&codes::USAGE, what);
+    if wants_json {
+        return Output { json: true, quiet: false }.failure(&failure);
+    }
+    let _ = error.print();
+    eprintln!("code: {id} (`hcrun explain {id}` says more)", id = codes::USAGE.id);
+    ExitCode::from(failure.exit_code())
+}
+
+/// Version, protocol version and build, as two workers compare them.
+pub fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        format!(
+            "{}\nprotocol {}\nbuild {build} {}-{}",
+            env!("CARGO_PKG_VERSION"),
+            1,
+            std::env::consts::ARCH,
+            std::env::consts::OS
+        )
+    });
+    &TEXT
+}
+
+/// Whether progress may redraw its line.
+pub fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("answers have string keys only")
+}
+
+fn write_line(text: &str) {
+    // A reader that went away (`| head`) is no failure of ours.
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}");
+}
