@@ -11,7 +11,10 @@ pub mod ids;
 pub mod job;
 pub mod manifest;
 pub mod model;
+pub mod placement;
+pub mod plan;
 pub mod prng;
+pub mod split;
 pub mod time;
 pub mod units;
 
