@@ -1,1 +1,7 @@
+//! QUIC links between processes: identities, control links, joining, and the shell around rounds.
+//!
+//! Everything here is about bytes and who sent them; nothing knows what is trained. Every connection is
+//! TLS 1.3 with certificates on both sides. A peer is a [`identity::Peer`]: its zone is the authority that
+//! validated its chain. What a peer sends is bounded before anything is allocated for it.
 
+pub mod identity;
