@@ -1,0 +1,76 @@
+//! Which steps are committed: those for which every member has sent equal digests.
+
+use std::collections::BTreeMap;
+
+use crate::control::StepReport;
+use crate::ids::{Rank, Step};
+
+/// Members are at most one step apart, since a step ends with a gather from all; more is a protocol error.
+const MAX_OPEN_STEPS: u64 = 4;
+
+#[derive(Debug)]
+pub(super) struct Commits {
+    ranks: usize,
+    /// The next step to commit.
+    next: Step,
+    start: Step,
+    open: BTreeMap<Step, BTreeMap<Rank, (Vec<u64>, StepReport)>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Differs { rank: Rank, text: String },
+    OutOfOrder { text: String },
+}
+
+impl Commits {
+    pub(super) fn new(ranks: usize, start: Step) -> Commits {
+        Commits { ranks, next: start, start, open: BTreeMap::new() }
+    }
+
+    pub(super) fn last(&self) -> Option<Step> {
+        (self.next > self.start).then(|| Step(self.next.0 - 1))
+    }
+
+    /// Takes one rank's digests; returns the steps that are committed by them.
+    pub(super) fn add(
+        &mut self,
+        rank: Rank,
+        step: Step,
+        digests: Vec<u64>,
+        report: StepReport,
+    ) -> Result<Vec<(Step, Vec<StepReport>)>, Refusal> {
+        let expected = self.next.0..self.next.0 + MAX_OPEN_STEPS;
+        let members = self.open.entry(step).or_default();
+        if !expected.contains(&step.0) || members.contains_key(&rank) {
+            let text = format!("sent step {step} where {} was expected", self.next);
+            return Err(Refusal::OutOfOrder { text });
+        }
+        members.insert(rank, (digests, report));
+        let mut committed = Vec::new();
+        while let Some(entry) = self.open.first_entry().filter(|entry| entry.get().len() == self.ranks) {
+            let (step, members) = entry.remove_entry();
+            compare(step, &members)?;
+            self.next = step.next();
+            committed.push((step, members.into_values().map(|(_, report)| report).collect()));
+        }
+        Ok(committed)
+    }
+}
+
+/// Names the first bucket that differs and the rank in the minority.
+fn compare(step: Step, members: &BTreeMap<Rank, (Vec<u64>, StepReport)>) -> Result<(), Refusal> {
+    let buckets = members.values().map(|(digests, _)| digests.len()).max().unwrap_or(0);
+    for bucket in 0..buckets {
+        let mut votes: BTreeMap<Option<u64>, Vec<Rank>> = BTreeMap::new();
+        for (rank, (digests, _)) in members {
+            votes.entry(digests.get(bucket).copied()).or_default().push(*rank);
+        }
+        if votes.len() > 1 {
+            let minority = votes.values().min_by_key(|ranks| ranks.len()).expect("two votes at least");
+            let text = format!("parameters differ between ranks after step {step} in bucket {bucket}");
+            return Err(Refusal::Differs { rank: minority[0], text });
+        }
+    }
+    Ok(())
+}

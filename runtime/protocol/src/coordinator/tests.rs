@@ -1,0 +1,251 @@
+use super::*;
+use crate::control::{FailureClass, PROTOCOL_VERSION};
+use crate::ids::{Generation, JobId};
+
+const DETECT: Span = Span::from_secs(5);
+
+fn slot(index: u16) -> SlotId {
+    SlotId::parse(&format!("private-{index}")).unwrap()
+}
+
+fn zone() -> ZoneId {
+    ZoneId::new("private").unwrap()
+}
+
+fn build() -> Build {
+    Build { protocol: PROTOCOL_VERSION, program: "test".into() }
+}
+
+fn coordinator(workers: u16) -> Coordinator {
+    let assigned: Vec<_> = (0..workers)
+        .map(|index| AssignedWorker { slot: slot(index), zone: zone(), reachable: true })
+        .collect();
+    let assignment = |rank: u16| Assignment {
+        job: JobId(1),
+        generation: Generation(1),
+        job_json: String::new(),
+        job_digest: String::new(),
+        rank: Rank(rank),
+        workers: assigned.clone(),
+        manifests: vec![],
+        classes: vec![],
+        columns: vec![],
+        zones: vec![],
+        listen_ports: None,
+        checkpoint_zone: zone(),
+    };
+    let settings = Settings {
+        build: build(),
+        workers: assigned.clone(),
+        assignments: (0..workers).map(assignment).collect(),
+        start: Step(0),
+        state: vec![],
+        detect_within: DETECT,
+        join_within: Span::from_secs(30),
+        prepare_within: Span::from_secs(60),
+    };
+    Coordinator::new(Time::ZERO, settings)
+}
+
+fn outputs(coordinator: &mut Coordinator) -> Vec<Output> {
+    std::iter::from_fn(|| coordinator.poll_output()).collect()
+}
+
+fn say(coordinator: &mut Coordinator, now: Time, index: u16, message: ToCoordinator) -> Vec<Output> {
+    coordinator.handle(now, Input::Message { slot: slot(index), message });
+    outputs(coordinator)
+}
+
+/// Leaves the outputs where they are.
+fn beat(coordinator: &mut Coordinator, now: Time, index: u16, progress: u64, activity: Activity) {
+    let message = ToCoordinator::Heartbeat { progress, activity };
+    coordinator.handle(now, Input::Message { slot: slot(index), message });
+}
+
+/// A coordinator whose workers all train from step 0.
+fn training(workers: u16) -> Coordinator {
+    let mut coordinator = coordinator(workers);
+    for index in 0..workers {
+        coordinator.handle(Time::ZERO, Input::Connected { slot: slot(index), zone: zone() });
+        let node = NodeId::new("here").unwrap();
+        let hello = ToCoordinator::Hello { build: build(), node, cpu_features: String::new() };
+        say(&mut coordinator, Time::ZERO, index, hello);
+    }
+    for index in 0..workers {
+        let address = "127.0.0.1:1".parse().unwrap();
+        say(&mut coordinator, Time::ZERO, index, ToCoordinator::Loaded { address, samples: 1, held_out: 1 });
+    }
+    let mut said = Vec::new();
+    for index in 0..workers {
+        said = say(&mut coordinator, Time::ZERO, index, ToCoordinator::Linked { links: vec![] });
+    }
+    assert!(said.contains(&Output::Event(Event::Started { step: Step(0) })));
+    coordinator
+}
+
+fn done(step: u64, digest: u64) -> ToCoordinator {
+    ToCoordinator::StepDone { step: Step(step), digests: vec![7, digest], report: StepReport::default() }
+}
+
+/// Lets time pass until the job ends.
+fn run_out(coordinator: &mut Coordinator) -> (Time, Outcome) {
+    let mut now = Time::ZERO;
+    for _ in 0..10_000 {
+        for output in outputs(coordinator) {
+            if let Output::End(outcome) = output {
+                return (now, outcome);
+            }
+        }
+        now = coordinator.next_deadline().expect("a live coordinator has a deadline").max(now);
+        coordinator.handle(now, Input::Tick);
+    }
+    panic!("the coordinator never ended: some deadline does not move");
+}
+
+fn failure(outcome: Outcome) -> Failure {
+    match outcome {
+        Outcome::Failed(failure) => failure,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_step_is_committed_when_all_digests_are_equal() {
+    let mut coordinator = training(2);
+    say(&mut coordinator, Time::ZERO, 0, done(0, 1));
+    assert_eq!(coordinator.committed(), None);
+    say(&mut coordinator, Time::ZERO, 1, done(0, 1));
+    assert_eq!(coordinator.committed(), Some(Step(0)));
+}
+
+#[test]
+fn a_different_digest_stops_the_job_with_step_bucket_and_rank() {
+    let mut coordinator = training(3);
+    say(&mut coordinator, Time::ZERO, 0, done(0, 1));
+    say(&mut coordinator, Time::ZERO, 1, done(0, 2));
+    say(&mut coordinator, Time::ZERO, 2, done(0, 1));
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!((failure.kind, failure.slot), (FailureKind::Divergence, Some(slot(1))));
+    assert_eq!(failure.text, "parameters differ between ranks after step 0 in bucket 1");
+    assert_eq!(failure.committed, None);
+}
+
+#[test]
+fn a_killed_worker_is_named_although_its_peer_spoke_first() {
+    let mut coordinator = training(2);
+    let blame = FailureReport {
+        class: FailureClass::Peer,
+        peer: Some(Rank(1)),
+        step: Some(Step(3)),
+        text: "link lost".into(),
+    };
+    say(&mut coordinator, Time(10), 0, ToCoordinator::Failed(blame));
+    coordinator.handle(Time(15), Input::ProcessExited { slot: slot(0), exit: Exit::Code(75) });
+    coordinator.handle(Time(20), Input::ProcessExited { slot: slot(1), exit: Exit::Signal(9) });
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!((failure.kind, failure.slot), (FailureKind::Exited, Some(slot(1))));
+    assert_eq!(failure.text, "the process was ended by signal 9");
+}
+
+#[test]
+fn a_silent_worker_is_found_within_the_limit() {
+    let mut coordinator = training(2);
+    let mut now = Time::ZERO;
+    while now < Time(20_000_000) {
+        now = now + Span::from_millis(250);
+        beat(&mut coordinator, now, 0, now.0, Activity::Waiting);
+        coordinator.handle(now, Input::Tick);
+        let ended = outputs(&mut coordinator).into_iter().find_map(|output| match output {
+            Output::End(outcome) => Some(outcome),
+            _ => None,
+        });
+        if let Some(outcome) = ended {
+            let failure = failure(outcome);
+            assert_eq!((failure.kind, failure.slot), (FailureKind::Silent, Some(slot(1))));
+            assert!(now < Time::ZERO + DETECT, "found after {}", now.since(Time::ZERO));
+            return;
+        }
+    }
+    panic!("a worker silent for 20 s was not found");
+}
+
+#[test]
+fn a_worker_starved_for_four_seconds_is_neither_dead_nor_stalled() {
+    let mut coordinator = training(2);
+    beat(&mut coordinator, Time(0), 0, 1, Activity::Computing);
+    beat(&mut coordinator, Time(0), 1, 1, Activity::Computing);
+    coordinator.handle(Time(4_000_000), Input::Tick);
+    assert_eq!(coordinator.evidence.settled_at(), None);
+    beat(&mut coordinator, Time(4_000_000), 0, 1, Activity::Computing);
+    coordinator.handle(Time(4_100_000), Input::Tick);
+    assert_eq!(coordinator.evidence.settled_at(), None);
+}
+
+#[test]
+fn a_stalled_worker_is_told_from_those_that_wait_for_it() {
+    let mut coordinator = training(2);
+    for tenth in 0..600u64 {
+        let now = Time(tenth * 100_000);
+        beat(&mut coordinator, now, 0, 5, Activity::Waiting);
+        beat(&mut coordinator, now, 1, 5, Activity::Computing);
+    }
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!((failure.kind, failure.slot), (FailureKind::Stalled, Some(slot(1))));
+}
+
+#[test]
+fn another_build_is_refused_and_both_are_named() {
+    let mut coordinator = coordinator(1);
+    coordinator.handle(Time::ZERO, Input::Connected { slot: slot(0), zone: zone() });
+    let node = NodeId::new("here").unwrap();
+    let other = Build { protocol: 9, program: "other".into() };
+    let hello = ToCoordinator::Hello { build: other, node, cpu_features: String::new() };
+    say(&mut coordinator, Time::ZERO, 0, hello);
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!(failure.kind, FailureKind::Build);
+    assert_eq!(failure.text, "worker runs other (protocol 9), coordinator runs test (protocol 1)");
+}
+
+#[test]
+fn a_second_link_of_a_live_slot_is_refused() {
+    let mut coordinator = training(1);
+    coordinator.handle(Time(1), Input::Connected { slot: slot(0), zone: zone() });
+    let said = outputs(&mut coordinator);
+    let refused = |output: &Output| matches!(output, Output::Event(Event::Refused { reason: Refusal::Taken { .. }, .. }));
+    assert!(said.iter().any(refused), "{said:?}");
+}
+
+#[test]
+fn nobody_joining_ends_at_the_join_limit() {
+    let mut coordinator = coordinator(2);
+    let (now, outcome) = run_out(&mut coordinator);
+    assert_eq!(failure(outcome).kind, FailureKind::NotJoined);
+    assert!(now >= Time(30_000_000) && now < Time(31_000_000));
+}
+
+#[test]
+fn the_job_is_done_only_when_its_last_checkpoint_is_stored() {
+    let mut coordinator = training(1);
+    say(&mut coordinator, Time::ZERO, 0, done(0, 1));
+    say(&mut coordinator, Time::ZERO, 0, ToCoordinator::StateSent { step: Step(0) });
+    let finished = ToCoordinator::Finished { steps: 1, stopped: false, sent: vec![], samples: 1 };
+    let said = say(&mut coordinator, Time::ZERO, 0, finished);
+    assert!(!said.iter().any(|output| matches!(output, Output::End(_))), "{said:?}");
+    coordinator.handle(Time(5), Input::Stored { step: Step(0) });
+    let said = outputs(&mut coordinator);
+    assert_eq!(said.last(), Some(&Output::End(Outcome::Done { steps: 1 })));
+    assert!(said.contains(&Output::Send { slot: slot(0), message: ToWorker::Release }));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_outputs() {
+    let run = || {
+        let mut coordinator = training(2);
+        let mut log = say(&mut coordinator, Time(1), 0, done(0, 1));
+        log.extend(say(&mut coordinator, Time(2), 1, done(0, 1)));
+        coordinator.handle(Time(3), Input::ProcessExited { slot: slot(1), exit: Exit::Signal(11) });
+        log.push(Output::End(run_out(&mut coordinator).1));
+        log
+    };
+    assert_eq!(run(), run());
+}

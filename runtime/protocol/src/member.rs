@@ -1,0 +1,287 @@
+//! The membership machine of one worker: when to load, link, train, stop and give up.
+//!
+//! It owns the heartbeat and the judgement that the coordinator is gone. What the training thread does is
+//! told to it as inputs; what it should do comes out as commands.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::{
+    Activity, Assignment, Build, FailureReport, MemberAddress, Refusal, StateArena, ToCoordinator, ToWorker,
+};
+use crate::ids::{Generation, NodeId, Step};
+use crate::time::{Span, Time};
+
+/// Fine enough that a lost one costs little of the 5 s in which a loss has to be seen.
+pub const HEARTBEAT_INTERVAL: Span = Span::from_millis(250);
+
+/// How long a worker waits to be welcomed, and for others that still load.
+const JOIN_LIMIT: Span = Span::from_secs(30);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// The control link stands.
+    Connected,
+    Message(ToWorker),
+    /// Sampled by the driver with each tick.
+    Progress { progress: u64, activity: Activity },
+    /// The training thread has something to say.
+    Say(ToCoordinator),
+    /// The control link is gone.
+    Disconnected { cause: String },
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    Send(ToCoordinator),
+    Command(Command),
+}
+
+/// What the training thread is to do next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    Load(Box<Assignment>),
+    Form { generation: Generation, members: Vec<MemberAddress> },
+    Start { step: Step, state: Vec<StateArena> },
+    Stop,
+    Release,
+    /// Leave now. The worker's exit code follows from the cause.
+    End(End),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum End {
+    #[error("refused by the coordinator: {0}")]
+    Refused(Refusal),
+    #[error("stopped by the coordinator: {cause}")]
+    Aborted { cause: String },
+    #[error("coordinator lost: {cause}")]
+    CoordinatorLost { cause: String },
+    #[error("coordinator broke the protocol: {what}")]
+    Protocol { what: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Joining,
+    Loading,
+    Linking,
+    Ready,
+    Training,
+    Finished,
+    Ended,
+}
+
+/// One worker's view of its membership.
+#[derive(Debug)]
+pub struct Member {
+    state: State,
+    build: Build,
+    node: NodeId,
+    cpu_features: String,
+    silence_limit: Span,
+    heard: Time,
+    next_heartbeat: Time,
+    progress: u64,
+    activity: Activity,
+    outputs: VecDeque<Output>,
+}
+
+impl Member {
+    /// `silence_limit`: how long the coordinator may be silent once the worker is welcome.
+    pub fn new(now: Time, build: Build, node: NodeId, cpu_features: String, silence_limit: Span) -> Member {
+        Member {
+            state: State::Connecting,
+            build,
+            node,
+            cpu_features,
+            silence_limit,
+            heard: now,
+            next_heartbeat: now + HEARTBEAT_INTERVAL,
+            progress: 0,
+            activity: Activity::Preparing,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Feeds one input. Drain [`Self::poll_output`] before feeding the next.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        if self.state == State::Ended {
+            return;
+        }
+        match input {
+            Input::Connected => self.on_connected(now),
+            Input::Message(message) => {
+                self.heard = now;
+                self.on_message(message);
+            }
+            Input::Progress { progress, activity } => {
+                self.progress = progress;
+                self.activity = activity;
+            }
+            Input::Say(message) => self.on_say(message),
+            Input::Disconnected { cause } => self.on_disconnected(cause),
+            Input::Tick => {}
+        }
+        self.keep_time(now);
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to feed [`Input::Tick`] even if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Time> {
+        (self.state != State::Ended).then(|| self.next_heartbeat.min(self.heard + self.limit()))
+    }
+
+    fn limit(&self) -> Span {
+        match self.state {
+            State::Connecting | State::Joining => JOIN_LIMIT,
+            _ => self.silence_limit,
+        }
+    }
+
+    fn on_connected(&mut self, now: Time) {
+        self.state = State::Joining;
+        self.heard = now;
+        let (build, node) = (self.build.clone(), self.node.clone());
+        let hello = ToCoordinator::Hello { build, node, cpu_features: self.cpu_features.clone() };
+        self.outputs.push_back(Output::Send(hello));
+    }
+
+    fn on_message(&mut self, message: ToWorker) {
+        match (self.state, message) {
+            (_, ToWorker::Heartbeat) => {}
+            (_, ToWorker::Abort { cause }) => self.end(End::Aborted { cause }),
+            (State::Joining, ToWorker::Refused { reason }) => self.end(End::Refused(reason)),
+            (State::Joining, ToWorker::Welcome(assignment)) => {
+                self.state = State::Loading;
+                self.command(Command::Load(assignment));
+            }
+            (State::Loading, ToWorker::Form { generation, members }) => {
+                self.state = State::Linking;
+                self.command(Command::Form { generation, members });
+            }
+            (State::Ready, ToWorker::Start { step, state }) => {
+                self.state = State::Training;
+                self.command(Command::Start { step, state });
+            }
+            // A stop may cross the worker's own end: then there is nothing left to stop.
+            (State::Training, ToWorker::Stop) => self.command(Command::Stop),
+            (State::Finished, ToWorker::Stop) => {}
+            (State::Finished, ToWorker::Release) => self.command(Command::Release),
+            (state, message) => self.end(End::Protocol { what: format!("{} while {state:?}", name(&message)) }),
+        }
+    }
+
+    fn on_say(&mut self, message: ToCoordinator) {
+        match message {
+            ToCoordinator::Linked { .. } => self.state = State::Ready,
+            ToCoordinator::Finished { .. } => self.state = State::Finished,
+            _ => {}
+        }
+        self.outputs.push_back(Output::Send(message));
+    }
+
+    fn on_disconnected(&mut self, cause: String) {
+        self.end(End::CoordinatorLost { cause });
+    }
+
+    fn keep_time(&mut self, now: Time) {
+        if self.state == State::Ended {
+            return;
+        }
+        if now >= self.heard + self.limit() {
+            let cause = format!("silent for {}", now.since(self.heard));
+            return self.end(End::CoordinatorLost { cause });
+        }
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + HEARTBEAT_INTERVAL;
+            if !matches!(self.state, State::Connecting | State::Joining) {
+                let (progress, activity) = (self.progress, self.activity);
+                self.outputs.push_back(Output::Send(ToCoordinator::Heartbeat { progress, activity }));
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.outputs.push_back(Output::Command(command));
+    }
+
+    fn end(&mut self, end: End) {
+        self.state = State::Ended;
+        self.command(Command::End(end));
+    }
+}
+
+/// A worker's own failure, on its way out.
+pub fn failed(report: FailureReport) -> Input {
+    Input::Say(ToCoordinator::Failed(report))
+}
+
+fn name(message: &ToWorker) -> &'static str {
+    match message {
+        ToWorker::Welcome(_) => "welcome",
+        ToWorker::Refused { .. } => "refusal",
+        ToWorker::Form { .. } => "form",
+        ToWorker::Start { .. } => "start",
+        ToWorker::Heartbeat => "heartbeat",
+        ToWorker::Stop => "stop",
+        ToWorker::Release => "release",
+        ToWorker::Abort { .. } => "abort",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> Member {
+        let build = Build { protocol: 1, program: "test".into() };
+        let node = NodeId::new("here").unwrap();
+        Member::new(Time::ZERO, build, node, String::new(), Span::from_millis(4_500))
+    }
+
+    fn outputs(member: &mut Member) -> Vec<Output> {
+        std::iter::from_fn(|| member.poll_output()).collect()
+    }
+
+    #[test]
+    fn says_hello_first_and_nothing_before_the_welcome() {
+        let mut member = member();
+        member.handle(Time::ZERO, Input::Connected);
+        member.handle(Time(1_000_000), Input::Tick);
+        let said = outputs(&mut member);
+        assert!(matches!(said[..], [Output::Send(ToCoordinator::Hello { .. })]), "{said:?}");
+    }
+
+    #[test]
+    fn a_silent_coordinator_ends_the_worker() {
+        let mut member = member();
+        member.handle(Time::ZERO, Input::Connected);
+        while let Some(deadline) = member.next_deadline() {
+            member.handle(deadline, Input::Tick);
+        }
+        let ended = matches!(
+            outputs(&mut member).last(),
+            Some(Output::Command(Command::End(End::CoordinatorLost { .. })))
+        );
+        assert!(ended);
+    }
+
+    #[test]
+    fn a_message_out_of_order_is_named() {
+        let mut member = member();
+        member.handle(Time::ZERO, Input::Connected);
+        member.handle(Time::ZERO, Input::Message(ToWorker::Start { step: Step(0), state: vec![] }));
+        let said = outputs(&mut member);
+        let Some(Output::Command(Command::End(End::Protocol { what }))) = said.last() else {
+            panic!("{said:?}")
+        };
+        assert_eq!(what, "start while Joining");
+    }
+}
