@@ -6,14 +6,17 @@
 //! as [`Time`], randomness as a seeded [`Prng`], so sim can rehearse every decision and a log of inputs is
 //! a replay.
 
+pub mod batch;
 pub mod cluster;
 pub mod ids;
 pub mod job;
 pub mod manifest;
 pub mod model;
+pub mod order;
 pub mod placement;
 pub mod plan;
 pub mod prng;
+pub mod residency;
 pub mod split;
 pub mod time;
 pub mod units;
