@@ -7,7 +7,11 @@
 //! a replay.
 
 pub mod batch;
+pub mod buffers;
 pub mod cluster;
+pub mod control_codec;
+pub mod dtype;
+pub mod frame;
 pub mod ids;
 pub mod job;
 pub mod manifest;
@@ -17,6 +21,8 @@ pub mod placement;
 pub mod plan;
 pub mod prng;
 pub mod residency;
+pub mod round;
+pub mod schedule;
 pub mod split;
 pub mod time;
 pub mod units;

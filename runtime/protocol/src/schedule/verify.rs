@@ -1,0 +1,334 @@
+//! Proof of a schedule by symbolic execution.
+//!
+//! Buffers hold terms instead of numbers: a contribution, or the sum of two terms as the machine would form
+//! it, so a term is the exact order of additions. All programs are run against each other, interval by
+//! interval; what the ranks hold at the end, and what every frame carried, is then compared with what the
+//! schedule promises. It knows the tree and the owners, but not how schedules are built.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::ids::Rank;
+
+use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Tree, Write};
+
+/// A promise that a schedule breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("{rank}: interval {range:?} overlaps another or is empty, out of order or outside the buffer")]
+    Intervals { rank: Rank, range: Range<usize> },
+    #[error("{rank} has {range:?} as an interval, which another rank cuts differently")]
+    Ragged { rank: Rank, range: Range<usize> },
+    #[error("{rank} sends {range:?} ({phase}) to {to} twice")]
+    Duplicate { rank: Rank, to: Rank, range: Range<usize>, phase: Phase },
+    #[error("{rank} reads {level} of {range:?} before anything was written there")]
+    Unwritten { rank: Rank, level: Level, range: Range<usize> },
+    #[error("{rank} waits for {range:?} ({phase}) from {from}, which never comes")]
+    Deadlock { rank: Rank, from: Rank, range: Range<usize>, phase: Phase },
+    #[error("{rank} sends {range:?} ({phase}) to {to}, which never takes it")]
+    Unreceived { rank: Rank, to: Rank, range: Range<usize>, phase: Phase },
+    #[error("{rank} lacks the result in {range:?}")]
+    NoResult { rank: Rank, range: Range<usize> },
+    #[error("{rank} ends with {got} in {range:?}: not every contribution once, in the stated order")]
+    WrongSum { rank: Rank, range: Range<usize>, got: String },
+    #[error("{rank} and {other} end with different sums in {range:?}")]
+    Disagreement { rank: Rank, other: Rank, range: Range<usize> },
+    #[error("zone {zone}: {range:?} is owned twice or not at all")]
+    Owners { zone: usize, range: Range<usize> },
+    #[error("{rank} sends {got} over the border to {to}: not a sum over all of its zone")]
+    LoneGradient { rank: Rank, to: Rank, got: String },
+    #[error("{rank} marks {got} as complete: not a sum over all of its zone")]
+    FalseMark { rank: Rank, got: String },
+    #[error(
+        "zone {zone} sends sums of {got} workers over its border, fewer than min_contributors = {needed}"
+    )]
+    TooFewContributors { zone: usize, got: usize, needed: usize },
+    #[error("{rank} sends {range:?} over the border to {to}: a gather stays inside the zone")]
+    GatherCrosses { rank: Rank, to: Rank, range: Range<usize> },
+}
+
+pub(super) fn verify(schedule: &Schedule, min_contributors: usize) -> Result<(), Violation> {
+    let ranges = atomic_ranges(schedule)?;
+    check_owners(schedule, &ranges)?;
+    ranges.iter().try_for_each(|range| {
+        let mut run = Run::new(schedule, range.clone(), min_contributors);
+        run.execute()?;
+        run.check_results()
+    })
+}
+
+/// All ranges that occur, which must not cut each other, and what is left between them.
+fn atomic_ranges(schedule: &Schedule) -> Result<Vec<Range<usize>>, Violation> {
+    let mut ranges: BTreeMap<usize, Range<usize>> = BTreeMap::new();
+    for (rank, program) in &schedule.programs {
+        let mut end = 0;
+        for Interval { range, .. } in &program.intervals {
+            if range.start < end || range.is_empty() || range.end > schedule.elems {
+                return Err(Violation::Intervals { rank: *rank, range: range.clone() });
+            }
+            end = range.end;
+            let known = ranges.entry(range.start).or_insert_with(|| range.clone());
+            if known != range {
+                return Err(Violation::Ragged { rank: *rank, range: range.clone() });
+            }
+        }
+    }
+    let mut all = Vec::new();
+    let mut end = 0;
+    for range in ranges.into_values() {
+        if range.start > end {
+            all.push(end..range.start);
+        }
+        // Two ranks may cut each other without a common start.
+        if range.start < end {
+            let rank = schedule.programs.values().find(|program| program.find(&range).is_some());
+            return Err(Violation::Ragged { rank: rank.map_or(Rank(0), |program| program.rank), range });
+        }
+        end = range.end;
+        all.push(range);
+    }
+    if end < schedule.elems {
+        all.push(end..schedule.elems);
+    }
+    Ok(all)
+}
+
+/// In every zone every element has one owner, and no interval has two.
+fn check_owners(schedule: &Schedule, ranges: &[Range<usize>]) -> Result<(), Violation> {
+    for (zone, ranks) in schedule.zones.iter().enumerate() {
+        for range in ranges {
+            let owners = ranks.iter().filter(|rank| owns(schedule, **rank, range)).count();
+            let touched = ranks.iter().filter(|rank| {
+                schedule.owned(**rank).iter().any(|own| own.start < range.end && range.start < own.end)
+            });
+            if owners != 1 || touched.count() != 1 {
+                return Err(Violation::Owners { zone, range: range.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn owns(schedule: &Schedule, rank: Rank, range: &Range<usize>) -> bool {
+    schedule.owned(rank).iter().any(|own| own.start <= range.start && range.end <= own.end)
+}
+
+/// A symbolic value: what was added to what.
+#[derive(Debug, PartialEq, Eq)]
+enum Term {
+    Contribution(Rank),
+    Sum(Rc<Term>, Rc<Term>),
+}
+
+impl Term {
+    fn contributions(&self) -> Vec<Rank> {
+        match self {
+            Term::Contribution(rank) => vec![*rank],
+            Term::Sum(left, right) => [left.contributions(), right.contributions()].concat(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Term::Contribution(rank) => rank.0.to_string(),
+            Term::Sum(left, right) => format!("({} + {})", left.text(), right.text()),
+        }
+    }
+}
+
+type Message = (Rank, Rank, Phase);
+
+/// All ranks on one interval.
+struct Run<'a> {
+    schedule: &'a Schedule,
+    range: Range<usize>,
+    min_contributors: usize,
+    actions: BTreeMap<Rank, &'a [Action]>,
+    levels: BTreeMap<(Rank, Level), Rc<Term>>,
+    in_flight: BTreeMap<Message, Rc<Term>>,
+    seen: Vec<Message>,
+}
+
+impl<'a> Run<'a> {
+    fn new(schedule: &'a Schedule, range: Range<usize>, min_contributors: usize) -> Run<'a> {
+        let actions_of = |(rank, program): (&Rank, &'a Arc<Program>)| {
+            let interval = program.find(&range).map(|index| program.intervals[index].actions.as_slice());
+            (*rank, interval.unwrap_or_default())
+        };
+        let actions = schedule.programs.iter().map(actions_of).collect();
+        let own = |rank: &Rank| ((*rank, Level(0)), Rc::new(Term::Contribution(*rank)));
+        Run {
+            schedule,
+            range,
+            min_contributors,
+            actions,
+            levels: schedule.programs.keys().map(own).collect(),
+            in_flight: BTreeMap::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Runs every rank as far as it gets, until nobody gets any further.
+    fn execute(&mut self) -> Result<(), Violation> {
+        let ranks: Vec<Rank> = self.actions.keys().copied().collect();
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for rank in &ranks {
+                while let Some(action) = self.actions[rank].first().copied() {
+                    if !self.step(*rank, action)? {
+                        break;
+                    }
+                    self.actions.entry(*rank).and_modify(|actions| *actions = &actions[1..]);
+                    progress = true;
+                }
+            }
+        }
+        let range = || self.range.clone();
+        for (rank, actions) in &self.actions {
+            if let Some(Action::Receive { from, phase, .. }) = actions.first() {
+                return Err(Violation::Deadlock { rank: *rank, from: *from, range: range(), phase: *phase });
+            }
+        }
+        match self.in_flight.first_key_value() {
+            Some(((rank, to, phase), _)) => {
+                Err(Violation::Unreceived { rank: *rank, to: *to, range: range(), phase: *phase })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the action could be done.
+    fn step(&mut self, rank: Rank, action: Action) -> Result<bool, Violation> {
+        match action {
+            Action::Send { to, level, phase, coverage } => {
+                let term = self.read(rank, level)?;
+                self.check_crossing(rank, to, coverage, &term)?;
+                let message = (rank, to, phase);
+                if self.seen.contains(&message) {
+                    return Err(Violation::Duplicate { rank, to, range: self.range.clone(), phase });
+                }
+                self.seen.push(message);
+                self.in_flight.insert(message, term);
+            }
+            Action::Receive { from, into, write, phase } => {
+                let Some(term) = self.in_flight.remove(&(from, rank, phase)) else { return Ok(false) };
+                self.write(rank, into, write, term)?;
+            }
+            Action::Combine { from, into, write } => {
+                let term = self.read(rank, from)?;
+                self.write(rank, into, write, term)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&self, rank: Rank, level: Level) -> Result<Rc<Term>, Violation> {
+        let unwritten = || Violation::Unwritten { rank, level, range: self.range.clone() };
+        self.levels.get(&(rank, level)).cloned().ok_or_else(unwritten)
+    }
+
+    fn write(&mut self, rank: Rank, level: Level, write: Write, term: Rc<Term>) -> Result<(), Violation> {
+        let term = match write {
+            Write::Store => term,
+            Write::Add => Rc::new(Term::Sum(self.read(rank, level)?, term)),
+        };
+        self.levels.insert((rank, level), term);
+        Ok(())
+    }
+
+    /// Invariant 4: what crosses a border is a sum over all of the sender's zone, of enough workers.
+    fn check_crossing(&self, rank: Rank, to: Rank, coverage: Coverage, term: &Term) -> Result<(), Violation> {
+        let zones = (self.schedule.zone_of(rank), self.schedule.zone_of(to));
+        let (Some(zone), crosses) = (zones.0, zones.0 != zones.1) else { return Ok(()) };
+        if self.schedule.collective == Collective::Gather {
+            let crossing = Violation::GatherCrosses { rank, to, range: self.range.clone() };
+            return if crosses { Err(crossing) } else { Ok(()) };
+        }
+        let workers = &self.schedule.zones[zone];
+        let contributions = term.contributions();
+        let complete = workers.iter().all(|worker| contributions.contains(worker));
+        if coverage == Coverage::Complete && !complete {
+            return Err(Violation::FalseMark { rank, got: term.text() });
+        }
+        if !crosses {
+            return Ok(());
+        }
+        if !complete || coverage == Coverage::Partial || contributions.len() != workers.len() {
+            return Err(Violation::LoneGradient { rank, to, got: term.text() });
+        }
+        if workers.len() < self.min_contributors {
+            return Err(Violation::TooFewContributors {
+                zone,
+                got: workers.len(),
+                needed: self.min_contributors,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_results(&self) -> Result<(), Violation> {
+        let mut first: Option<(Rank, &Rc<Term>)> = None;
+        for ranks in &self.schedule.zones {
+            let owner = ranks.iter().copied().find(|rank| owns(self.schedule, *rank, &self.range));
+            for rank in ranks.iter().copied() {
+                if self.schedule.collective == Collective::ReduceScatter && Some(rank) != owner {
+                    continue;
+                }
+                let no_result = || Violation::NoResult { rank, range: self.range.clone() };
+                let term = self.levels.get(&(rank, self.schedule.result_level)).ok_or_else(no_result)?;
+                if !self.is_promised(term, owner) {
+                    return Err(Violation::WrongSum { rank, range: self.range.clone(), got: term.text() });
+                }
+                if self.schedule.collective == Collective::Gather {
+                    continue;
+                }
+                let (other, same) = *first.get_or_insert((rank, term));
+                if same != term {
+                    return Err(Violation::Disagreement { rank, other, range: self.range.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_promised(&self, term: &Term, owner: Option<Rank>) -> bool {
+        match (self.schedule.collective, &self.schedule.tree) {
+            (Collective::Gather, _) => owner.is_some_and(|owner| *term == Term::Contribution(owner)),
+            (_, Tree::Group(zones)) if self.schedule.zones.len() > 1 => self.is_sum(term, zones.iter()),
+            (_, tree) => self.is_owned_sum(term, tree),
+        }
+    }
+
+    /// A zone's or node's sum: from the child after the owner's round to the owner's child.
+    fn is_owned_sum(&self, term: &Term, tree: &Tree) -> bool {
+        match tree {
+            Tree::Rank(rank) => *term == Term::Contribution(*rank),
+            Tree::Group(children) => {
+                let owner =
+                    self.schedule.ranks().find(|r| tree.contains(*r) && owns(self.schedule, *r, &self.range));
+                let index =
+                    children.iter().position(|child| owner.is_some_and(|owner| child.contains(owner)));
+                let split = index.map_or(0, |index| index + 1);
+                self.is_sum(term, children[split..].iter().chain(&children[..split]))
+            }
+        }
+    }
+
+    /// Whether the term adds the groups' sums one after the other, in this order.
+    fn is_sum<'t>(&self, term: &Term, groups: impl DoubleEndedIterator<Item = &'t Tree>) -> bool {
+        let mut groups: Vec<&Tree> = groups.collect();
+        let mut term = term;
+        while groups.len() > 1 {
+            let Term::Sum(left, right) = term else { return false };
+            let Some(last) = groups.pop() else { return false };
+            if !self.is_owned_sum(right, last) {
+                return false;
+            }
+            term = left;
+        }
+        groups.first().is_some_and(|group| self.is_owned_sum(term, group))
+    }
+}
