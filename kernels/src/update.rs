@@ -1,0 +1,121 @@
+//! Optimizer updates: one pass over flat slices, with PyTorch's meaning.
+//!
+//! Only + - × ÷ √ on single elements, never contracted: an element's result depends on that element alone,
+//! so that any shard count, slice bound and SIMD width gives the same bits. The new parameters go to a
+//! second arena, so that a step is applied whole or not at all.
+
+use crate::simd::kernel;
+
+/// What every element of one range shares.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scalars {
+    pub learning_rate: f32,
+    /// Turns the sum of gradients into the clipped mean.
+    pub gradient_scale: f32,
+    /// Zero where the range does not decay.
+    pub weight_decay: f32,
+}
+
+/// Of [`adam`] and [`adamw`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moments {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+    /// `learning_rate / (1 - beta1^t)`.
+    pub step_size: f32,
+    /// `√(1 - beta2^t)`.
+    pub correction2_sqrt: f32,
+}
+
+#[inline(always)]
+fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
+    *first += (gradient - *first) * (1.0 - moments.beta1);
+    *second = *second * moments.beta2 + gradient * gradient * (1.0 - moments.beta2);
+    let scale = second.sqrt() / moments.correction2_sqrt + moments.epsilon;
+    moments.step_size * (*first / scale)
+}
+
+kernel! {
+    /// Plain stochastic gradient descent.
+    pub fn sgd<'a>(scalars: Scalars, params: &'a [f32], gradient: &'a [f32], out: &'a mut [f32]) {
+        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+        for i in 0..out.len() {
+            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
+            out[i] = params[i] - scalars.learning_rate * g;
+        }
+    }
+
+    /// Heavy-ball momentum, without dampening.
+    pub fn momentum<'a>(
+        scalars: Scalars,
+        factor: f32,
+        params: &'a [f32],
+        gradient: &'a [f32],
+        velocity: &'a mut [f32],
+        out: &'a mut [f32],
+    ) {
+        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+        let velocity = &mut velocity[..out.len()];
+        for i in 0..out.len() {
+            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
+            velocity[i] = factor * velocity[i] + g;
+            out[i] = params[i] - scalars.learning_rate * velocity[i];
+        }
+    }
+
+    /// Nesterov's momentum.
+    pub fn nesterov<'a>(
+        scalars: Scalars,
+        factor: f32,
+        params: &'a [f32],
+        gradient: &'a [f32],
+        velocity: &'a mut [f32],
+        out: &'a mut [f32],
+    ) {
+        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+        let velocity = &mut velocity[..out.len()];
+        for i in 0..out.len() {
+            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
+            velocity[i] = factor * velocity[i] + g;
+            out[i] = params[i] - scalars.learning_rate * (g + factor * velocity[i]);
+        }
+    }
+
+    /// Adam, with decay added to the gradient.
+    pub fn adam<'a>(
+        scalars: Scalars,
+        moments: Moments,
+        params: &'a [f32],
+        gradient: &'a [f32],
+        first: &'a mut [f32],
+        second: &'a mut [f32],
+        out: &'a mut [f32],
+    ) {
+        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+        let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
+        for i in 0..out.len() {
+            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
+            out[i] = params[i] - adam_delta(&moments, g, &mut first[i], &mut second[i]);
+        }
+    }
+
+    /// Adam with decoupled decay. Source: Loshchilov and Hutter, 2019.
+    pub fn adamw<'a>(
+        scalars: Scalars,
+        moments: Moments,
+        params: &'a [f32],
+        gradient: &'a [f32],
+        first: &'a mut [f32],
+        second: &'a mut [f32],
+        out: &'a mut [f32],
+    ) {
+        let keep = 1.0 - scalars.learning_rate * scalars.weight_decay;
+        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+        let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
+        for i in 0..out.len() {
+            let g = gradient[i] * scalars.gradient_scale;
+            out[i] = params[i] * keep - adam_delta(&moments, g, &mut first[i], &mut second[i]);
+        }
+    }
+}
