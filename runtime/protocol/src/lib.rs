@@ -9,12 +9,15 @@
 pub mod batch;
 pub mod buffers;
 pub mod cluster;
+pub mod control;
 pub mod control_codec;
+pub mod coordinator;
 pub mod dtype;
 pub mod frame;
 pub mod ids;
 pub mod job;
 pub mod manifest;
+pub mod member;
 pub mod model;
 pub mod order;
 pub mod placement;

@@ -30,6 +30,8 @@ pub enum Input {
     Say(ToCoordinator),
     /// The control link is gone.
     Disconnected { cause: String },
+    /// The coordinator sent something that cannot be read.
+    Broken { what: String },
     Tick,
 }
 
@@ -123,7 +125,8 @@ impl Member {
                 self.activity = activity;
             }
             Input::Say(message) => self.on_say(message),
-            Input::Disconnected { cause } => self.on_disconnected(cause),
+            Input::Disconnected { cause } => self.end(End::CoordinatorLost { cause }),
+            Input::Broken { what } => self.end(End::Protocol { what }),
             Input::Tick => {}
         }
         self.keep_time(now);
@@ -185,10 +188,6 @@ impl Member {
             _ => {}
         }
         self.outputs.push_back(Output::Send(message));
-    }
-
-    fn on_disconnected(&mut self, cause: String) {
-        self.end(End::CoordinatorLost { cause });
     }
 
     fn keep_time(&mut self, now: Time) {
