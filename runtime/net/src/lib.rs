@@ -4,4 +4,11 @@
 //! TLS 1.3 with certificates on both sides. A peer is a [`identity::Peer`]: its zone is the authority that
 //! validated its chain. What a peer sends is bounded before anything is allocated for it.
 
+pub mod control;
+mod endpoint;
 pub mod identity;
+pub mod join;
+mod loss;
+
+pub use endpoint::BindError;
+pub use loss::{CloseCode, LinkLoss};

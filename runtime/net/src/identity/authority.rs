@@ -23,8 +23,8 @@ pub trait Authority: Send + Sync {
     ///
     /// The caller has checked that whoever sent the key holds its private half and may have the name.
     fn issue(&self, name: &PeerName, public_key: &[u8]) -> Result<CertificateChain, IssueError>;
-    /// The root by which others know this zone (DER).
-    fn root(&self) -> &[u8];
+    /// The root by which others know this zone.
+    fn root_pem(&self) -> String;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +69,6 @@ impl ThrowAwayAuthority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(authority)?;
         Ok(ThrowAwayAuthority { job, zone, issuer })
-    }
-
-    pub fn root_pem(&self) -> String {
-        self.issuer.pem()
     }
 
     /// Signs whatever `adjust` makes of a leaf for `name`: tests issue what no authority should.
@@ -121,8 +117,8 @@ impl Authority for ThrowAwayAuthority {
         self.sign(name, public_key, |_| {})
     }
 
-    fn root(&self) -> &[u8] {
-        self.issuer.der()
+    fn root_pem(&self) -> String {
+        self.issuer.pem()
     }
 }
 

@@ -9,11 +9,12 @@ use rustls::pki_types::{
 };
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::Peer;
+use super::{Authority, Peer};
 
 /// One root certificate per zone.
 #[derive(Debug)]
 pub struct ZoneRoots {
+    pem: BTreeMap<ZoneId, String>,
     anchors: BTreeMap<ZoneId, TrustAnchor<'static>>,
 }
 
@@ -86,11 +87,12 @@ const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 
 impl ZoneRoots {
-    /// From each zone's root in DER.
-    pub fn new<'a>(roots: impl IntoIterator<Item = (ZoneId, &'a [u8])>) -> Result<ZoneRoots, RootsError> {
+    /// From each zone's root in PEM.
+    pub fn from_pem(pem: BTreeMap<ZoneId, String>) -> Result<ZoneRoots, RootsError> {
         let mut anchors: BTreeMap<ZoneId, TrustAnchor<'static>> = BTreeMap::new();
-        for (zone, der) in roots {
-            let der = CertificateDer::from(der);
+        for (zone, text) in &pem {
+            let der = CertificateDer::from_pem_slice(text.as_bytes())
+                .map_err(|_| RootsError::Pem { zone: zone.clone() })?;
             let anchor = anchor_from_trusted_cert(&der)
                 .map_err(|source| RootsError::Anchor { zone: zone.clone(), source })?
                 .to_owned();
@@ -98,22 +100,21 @@ impl ZoneRoots {
                 other.subject_public_key_info == anchor.subject_public_key_info
             };
             if let Some((first, _)) = anchors.iter().find(twin) {
-                return Err(RootsError::Ambiguous { first: first.clone(), second: zone });
+                return Err(RootsError::Ambiguous { first: first.clone(), second: zone.clone() });
             }
-            anchors.insert(zone, anchor);
+            anchors.insert(zone.clone(), anchor);
         }
-        if anchors.is_empty() { Err(RootsError::Empty) } else { Ok(ZoneRoots { anchors }) }
+        if anchors.is_empty() { Err(RootsError::Empty) } else { Ok(ZoneRoots { pem, anchors }) }
     }
 
-    /// From each zone's root in PEM, as join bundles carry them.
-    pub fn from_pem(roots: &BTreeMap<ZoneId, String>) -> Result<ZoneRoots, RootsError> {
-        let parse = |(zone, pem): (&ZoneId, &String)| {
-            let der = CertificateDer::from_pem_slice(pem.as_bytes())
-                .map_err(|_| RootsError::Pem { zone: zone.clone() })?;
-            Ok((zone.clone(), der))
-        };
-        let roots = roots.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-        ZoneRoots::new(roots.iter().map(|(zone, der)| (zone.clone(), der.as_ref())))
+    /// The roots of these authorities, one per zone.
+    pub fn of<'a>(authorities: impl IntoIterator<Item = &'a dyn Authority>) -> Result<ZoneRoots, RootsError> {
+        ZoneRoots::from_pem(authorities.into_iter().map(|a| (a.zone().clone(), a.root_pem())).collect())
+    }
+
+    /// As they were given: join bundles carry them.
+    pub fn pem(&self) -> &BTreeMap<ZoneId, String> {
+        &self.pem
     }
 
     pub fn zones(&self) -> impl Iterator<Item = &ZoneId> {

@@ -1,0 +1,209 @@
+//! UDP sockets and QUIC endpoints with the settings that every link here shares.
+//!
+//! quinn leaves the socket buffers at the system's default, which holds fewer than 100 full packets, and
+//! lets a probe for larger packets run into two silent traps (a batch over 64 KiB, a first packet over
+//! three times 1,200 bytes); both are set here.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{
+    AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+};
+use rustix::net::sockopt;
+
+use crate::identity::{Alpn, Identity, client_config, server_config};
+
+/// Why no socket could be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("UDP ports {first}-{last} of {ip} are all in use: free one or widen the pool's `listen_ports`")]
+    PortsInUse { ip: IpAddr, first: u16, last: u16 },
+    #[error("cannot bind UDP {address}: choose an address of this host and a port that is free")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot set up the UDP socket of {address}")]
+    Socket {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the TLS settings cannot be used")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot start the thread of a lane")]
+    Thread(#[source] io::Error),
+}
+
+/// What a link carries, which decides windows and streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkKind {
+    /// Small messages, now and then a checkpoint's segments.
+    Control,
+    /// Segments: one stream each way, besides the one for greeting and probes.
+    Data,
+}
+
+/// How long a link may be silent. A process starved of CPU for 4 s must survive it; the coordinator's
+/// heartbeats find the dead sooner, this bound is for links on which nobody waits.
+pub(crate) const IDLE: Duration = Duration::from_secs(10);
+/// Well below [`IDLE`], so that a few lost packets do not end a link.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// Handshake, greeting and everything else a stranger may make us wait for.
+pub(crate) const GREETING_DEADLINE: Duration = Duration::from_secs(5);
+/// Connections that may be in their handshake at once; more are turned away unanswered.
+pub(crate) const PENDING_LIMIT: usize = 64;
+
+/// Asked of the kernel, which clamps at `net.core.rmem_max`.
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// A batch of ten packets must stay below 65,507 bytes or the kernel drops it without an error.
+const LOOPBACK_MTU: u16 = 6_400;
+/// Ethernet less IPv6, UDP and a margin: passes every path that passes QUIC at its best.
+const INTERNET_MTU: u16 = 1_452;
+const INITIAL_MTU: u16 = 1_200;
+
+const DATA_STREAM_WINDOW: u32 = 8 << 20;
+const CONTROL_STREAM_WINDOW: u32 = 2 << 20;
+
+/// Binds a UDP socket: at `port`, or at the first free one of `ports`, or at any.
+pub(crate) fn bind(ip: IpAddr, ports: Option<[u16; 2]>) -> Result<UdpSocket, BindError> {
+    let [first, last] = ports.unwrap_or([0, 0]);
+    for port in first..=last {
+        let address = SocketAddr::new(ip, port);
+        match UdpSocket::bind(address) {
+            Ok(socket) => {
+                widen_buffers(&socket).map_err(|source| BindError::Socket { address, source })?;
+                return Ok(socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && first != last => {}
+            Err(source) => return Err(BindError::Bind { address, source }),
+        }
+    }
+    Err(BindError::PortsInUse { ip, first, last })
+}
+
+/// A socket from which `target` can be dialled.
+pub(crate) fn bind_towards(target: SocketAddr) -> Result<UdpSocket, BindError> {
+    let ip = match target.ip() {
+        ip if ip.is_loopback() => ip,
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    bind(ip, None)
+}
+
+fn widen_buffers(socket: &UdpSocket) -> io::Result<()> {
+    sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER_BYTES)?;
+    sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER_BYTES)?;
+    // Linux reports twice what it grants.
+    let granted = sockopt::socket_recv_buffer_size(socket)? / 2;
+    if granted < SOCKET_BUFFER_BYTES {
+        tracing::debug!(
+            granted_bytes = granted,
+            wanted_bytes = SOCKET_BUFFER_BYTES,
+            "the UDP receive buffer is clamped: fast links lose packets until `sysctl net.core.rmem_max` is raised"
+        );
+    }
+    Ok(())
+}
+
+/// An endpoint on `socket`; with `server` it also answers. Needs a tokio runtime around it.
+pub(crate) fn endpoint(socket: UdpSocket, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
+    let address = socket.local_addr().map_err(|source| BindError::Socket {
+        address: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        source,
+    })?;
+    let mut config = EndpointConfig::default();
+    config.max_udp_payload_size(mtu(address.ip()).max(1_472)).expect("at least 1,200: the constants above");
+    Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
+        .map_err(|source| BindError::Socket { address, source })
+}
+
+/// What an endpoint answers with.
+pub(crate) fn server(
+    identity: &Identity,
+    alpn: Alpn,
+    kind: LinkKind,
+    ip: IpAddr,
+) -> Result<ServerConfig, BindError> {
+    Ok(server_with(server_config(identity, alpn)?, kind, ip))
+}
+
+pub(crate) fn server_with(
+    crypto: Arc<quinn::crypto::rustls::QuicServerConfig>,
+    kind: LinkKind,
+    ip: IpAddr,
+) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(crypto);
+    config.transport_config(Arc::new(transport(kind, ip)));
+    config.max_incoming(PENDING_LIMIT);
+    // Addresses do not change during a run; a change would be somebody else's.
+    config.migration(false);
+    config
+}
+
+/// What an endpoint dials with.
+pub(crate) fn client(
+    identity: &Identity,
+    alpn: Alpn,
+    kind: LinkKind,
+    ip: IpAddr,
+) -> Result<ClientConfig, BindError> {
+    Ok(client_with(client_config(identity, alpn)?, kind, ip))
+}
+
+pub(crate) fn client_with(
+    crypto: Arc<quinn::crypto::rustls::QuicClientConfig>,
+    kind: LinkKind,
+    ip: IpAddr,
+) -> ClientConfig {
+    let mut config = ClientConfig::new(crypto);
+    config.transport_config(Arc::new(transport(kind, ip)));
+    config
+}
+
+fn mtu(ip: IpAddr) -> u16 {
+    if ip.is_loopback() { LOOPBACK_MTU } else { INTERNET_MTU }
+}
+
+/// Worst case of memory per peer: the receive window of its streams, and as much waiting to be sent.
+fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(mtu(ip)).minimum_change(200);
+    config
+        .initial_mtu(INITIAL_MTU)
+        .mtu_discovery_config(Some(discovery))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .datagram_receive_buffer_size(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(1));
+    match kind {
+        LinkKind::Control => {
+            config
+                .max_concurrent_uni_streams(VarInt::from_u32(0))
+                .stream_receive_window(VarInt::from_u32(CONTROL_STREAM_WINDOW))
+                .receive_window(VarInt::from_u32(CONTROL_STREAM_WINDOW))
+                .send_window(u64::from(CONTROL_STREAM_WINDOW));
+        }
+        LinkKind::Data => {
+            // Fewer acknowledgements: each costs both ends about as much as a data packet.
+            let mut acks = AckFrequencyConfig::default();
+            acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(Duration::from_millis(5)));
+            config
+                .max_concurrent_uni_streams(VarInt::from_u32(1))
+                .stream_receive_window(VarInt::from_u32(DATA_STREAM_WINDOW))
+                .receive_window(VarInt::from_u32(2 * DATA_STREAM_WINDOW))
+                .send_window(2 * u64::from(DATA_STREAM_WINDOW))
+                .ack_frequency_config(Some(acks));
+        }
+    }
+    config
+}
