@@ -4,10 +4,13 @@
 //! a stable code (`codes`) and a documented exit code. Only data goes to stdout.
 
 pub mod cli;
+pub mod cluster_file;
 pub mod codes;
 pub mod commands;
 pub mod failure;
+pub mod job_file;
 pub mod output;
+pub mod settings;
 
 use std::process::ExitCode;
 

@@ -111,7 +111,7 @@ pub fn long_version() -> &'static str {
         format!(
             "{}\nprotocol {}\nbuild {build} {}-{}",
             env!("CARGO_PKG_VERSION"),
-            1,
+            hcrun_protocol::control::PROTOCOL_VERSION,
             std::env::consts::ARCH,
             std::env::consts::OS
         )

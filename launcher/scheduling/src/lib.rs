@@ -1,1 +1,115 @@
+//! Pure placement and planning: who runs where, what is held where, and what it will cost.
+//!
+//! [`plan`] is a function of its arguments: no socket, clock or environment. What it returns is executed as
+//! it stands; what it refuses is refused before anything has started, with every binding constraint named.
 
+mod classes;
+mod constraint;
+mod links;
+mod place;
+mod traffic;
+
+use std::collections::BTreeMap;
+
+use hcrun_protocol::ShardId;
+use hcrun_protocol::cluster::Cluster;
+use hcrun_protocol::job::Job;
+use hcrun_protocol::manifest::ShardManifest;
+use hcrun_protocol::model::ModelProfile;
+use hcrun_protocol::placement::Placement;
+use hcrun_protocol::plan::{ExchangeSummary, PLAN_SCHEMA, Plan, Price};
+
+pub use constraint::{Constraint, Infeasible};
+
+/// All that a plan depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    pub job: &'a Job,
+    pub cluster: &'a Cluster,
+    /// One per shard of the job.
+    pub manifests: &'a BTreeMap<ShardId, ShardManifest>,
+    pub profile: &'a ModelProfile,
+}
+
+/// Places a job and predicts what it sends.
+///
+/// # Errors
+/// Every constraint that binds, so that a user need not lift them one by one.
+pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, Infeasible> {
+    let Inputs { job, cluster, profile, .. } = inputs;
+    let placement = place::place(job, cluster)?;
+    let classes = classes::classes(inputs, &placement)?;
+    links::check(cluster, &placement)?;
+    let batches = classes::batches(job, &placement, &classes)?;
+    let traffic = traffic::traffic(inputs, &placement)?;
+    let evaluations = evaluations(job);
+    Ok(Plan {
+        schema: PLAN_SCHEMA,
+        job: job.name.clone(),
+        job_digest: job.digest(),
+        strategy: job.policy.strategy.clone(),
+        samples_per_step: classes::samples_per_step(&batches, placement.workers.len()),
+        exchange: ExchangeSummary {
+            parameters: profile.parameters,
+            arena_elems: profile.arena_elems,
+            buckets: traffic.buckets,
+            rounds_per_step: traffic.rounds_per_step,
+            sharded: job.exchange.sharded,
+            min_contributors: job.policy.min_contributors,
+        },
+        steps: job.train.steps,
+        evaluations,
+        total_bytes: traffic.total(job.train.steps, evaluations),
+        bytes_per_step: traffic.step,
+        bytes_per_evaluation: traffic.evaluation,
+        statistics_bytes: traffic.statistics,
+        time_s: None,
+        cost_usd: None,
+        price: price(cluster, &placement),
+        warnings: warnings(job, &placement),
+        classes,
+        placement,
+    })
+}
+
+/// Evaluations of a whole job: every `evaluate_every` steps and at the end.
+fn evaluations(job: &Job) -> u64 {
+    match job.train.evaluate_every {
+        0 => 1,
+        every => job.train.steps.div_ceil(every),
+    }
+}
+
+/// Of all workers together, if every pool in use has a price.
+fn price(cluster: &Cluster, placement: &Placement) -> Option<Price> {
+    let mut price = Price { usd_per_hour: 0.0, sources: Vec::new() };
+    for worker in &placement.workers {
+        let pool = cluster.pool(&worker.slot.pool)?;
+        price.usd_per_hour += pool.usd_per_hour?;
+        let source = format!("{}: {}", pool.name, pool.price_source.as_deref().unwrap_or("no source"));
+        if !price.sources.contains(&source) {
+            price.sources.push(source);
+        }
+    }
+    Some(price)
+}
+
+fn warnings(job: &Job, placement: &Placement) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let zones = placement.zones();
+    if job.policy.min_contributors == 1 && zones.len() > 1 {
+        let text = "min_contributors is 1: the gradient of a single worker may cross a border; only the owner of \
+                    the data may decide that";
+        warnings.push(text.to_owned());
+    }
+    for (zone, ranks) in &zones {
+        if ranks.iter().all(|rank| placement.workers[rank.index()].shards.is_empty()) {
+            let text = format!(
+                "no shard may be held in zone `{zone}`: its {} workers get no samples and only take part in sums",
+                ranks.len()
+            );
+            warnings.push(text);
+        }
+    }
+    warnings
+}
