@@ -13,6 +13,7 @@ pub mod control;
 pub mod control_codec;
 pub mod coordinator;
 pub mod dtype;
+pub mod exchange;
 pub mod frame;
 pub mod ids;
 pub mod job;
