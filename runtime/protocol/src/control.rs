@@ -27,20 +27,51 @@ pub struct Build {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToCoordinator {
     /// First message on a control link. Slot and zone are the certificate's, never claimed here.
-    Hello { build: Build, node: NodeId, cpu_features: String },
+    Hello {
+        build: Build,
+        node: NodeId,
+        cpu_features: String,
+    },
     /// Data opened and checked, model built, lane bound.
-    Loaded { address: SocketAddr, samples: u64, held_out: u64 },
+    Loaded {
+        address: SocketAddr,
+        samples: u64,
+        held_out: u64,
+    },
     /// Every link of the generation is up and probed.
-    Linked { links: Vec<LinkReport> },
+    Linked {
+        links: Vec<LinkReport>,
+    },
     /// Sent by a thread that computes nothing.
-    Heartbeat { progress: u64, activity: Activity },
+    Heartbeat {
+        progress: u64,
+        activity: Activity,
+    },
     /// A step was applied here, whole. One digest per bucket.
-    StepDone { step: Step, digests: Vec<u64>, report: StepReport },
-    Evaluated { step: Step, sums: EvaluationSums },
+    StepDone {
+        step: Step,
+        digests: Vec<u64>,
+        report: StepReport,
+    },
+    Evaluated {
+        step: Step,
+        sums: EvaluationSums,
+    },
+    /// Sums over the training rows of all zones, from one worker of the checkpoint zone.
+    Statistics {
+        sums: Vec<f64>,
+    },
     /// All frames of this rank's part of the checkpoint after `step` are on the link.
-    StateSent { step: Step },
+    StateSent {
+        step: Step,
+    },
     /// Trained to the end, or to the step of a graceful stop.
-    Finished { steps: u64, stopped: bool, sent: Vec<SentBytes>, samples: u64 },
+    Finished {
+        steps: u64,
+        stopped: bool,
+        sent: Vec<SentBytes>,
+        samples: u64,
+    },
     Failed(FailureReport),
 }
 
@@ -48,17 +79,27 @@ pub enum ToCoordinator {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker {
     Welcome(Box<Assignment>),
-    Refused { reason: Refusal },
+    Refused {
+        reason: Refusal,
+    },
     /// All workers are loaded: connect to the other members.
-    Form { generation: Generation, members: Vec<MemberAddress> },
+    Form {
+        generation: Generation,
+        members: Vec<MemberAddress>,
+    },
     /// All links stand: train from `step`. With `state`, its frames follow on this link first.
-    Start { step: Step, state: Vec<StateArena> },
+    Start {
+        step: Step,
+        state: Vec<StateArena>,
+    },
     Heartbeat,
     /// Vote for a stop at the next step, write a checkpoint, finish.
     Stop,
     /// Everything of the worker has arrived and is on disk: leave.
     Release,
-    Abort { cause: String },
+    Abort {
+        cause: String,
+    },
 }
 
 /// Everything a worker has to know. It receives only the manifests assigned to it.
@@ -81,6 +122,8 @@ pub struct Assignment {
     pub columns: Vec<crate::manifest::Column>,
     /// Zones as this job knows them, so that the worker can check its shards by itself.
     pub zones: Vec<AssignedZone>,
+    /// Statistics of a resumed model; empty where they are still to be gathered, and for text.
+    pub statistics: Vec<f64>,
     pub listen_ports: Option<[u16; 2]>,
     /// The zone whose workers hand their state to the coordinator at a checkpoint.
     pub checkpoint_zone: ZoneId,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    Activity, Assignment, AssignedWorker, Build, EvaluationSums, FailureReport, LinkReport, MemberAddress,
+    Activity, AssignedWorker, Assignment, Build, EvaluationSums, FailureReport, LinkReport, MemberAddress,
     Refusal, SentBytes, StateArena, StepReport, ToCoordinator, ToWorker,
 };
 use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
@@ -31,14 +31,36 @@ use watch::Watch;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
     /// An authenticated link of this slot; slot and zone are the certificate's.
-    Connected { slot: SlotId, zone: ZoneId },
-    Message { slot: SlotId, message: ToCoordinator },
-    Disconnected { slot: SlotId, cause: String },
+    Connected {
+        slot: SlotId,
+        zone: ZoneId,
+    },
+    Message {
+        slot: SlotId,
+        message: ToCoordinator,
+    },
+    Disconnected {
+        slot: SlotId,
+        cause: String,
+    },
+    /// The worker sent something that cannot be read.
+    Broken {
+        slot: SlotId,
+        what: String,
+    },
     /// A backend saw the worker's process end.
-    ProcessExited { slot: SlotId, exit: Exit },
+    ProcessExited {
+        slot: SlotId,
+        exit: Exit,
+    },
     /// The checkpoint after `step` is on disk and synced.
-    Stored { step: Step },
-    StoreFailed { step: Step, cause: String },
+    Stored {
+        step: Step,
+    },
+    StoreFailed {
+        step: Step,
+        cause: String,
+    },
     /// A graceful stop: checkpoint at the next step boundary.
     Stop,
     /// An immediate end.
@@ -55,11 +77,18 @@ pub enum Exit {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Output {
-    Send { slot: SlotId, message: ToWorker },
+    Send {
+        slot: SlotId,
+        message: ToWorker,
+    },
     /// Send the resumed state's frames to this worker, after the `Start` that announced them.
-    SendState { slot: SlotId },
+    SendState {
+        slot: SlotId,
+    },
     /// All parts of the state after `step` have arrived and the step is committed: store it.
-    Store { step: Step },
+    Store {
+        step: Step,
+    },
     Event(Event),
     End(Outcome),
 }
@@ -67,25 +96,62 @@ pub enum Output {
 /// What happened, for the run's log and for people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    Joined { slot: SlotId, zone: ZoneId, node: NodeId, cpu_features: String },
-    Refused { slot: SlotId, reason: Refusal },
-    Loaded { slot: SlotId, samples: u64, held_out: u64 },
-    Linked { slot: SlotId, links: Vec<LinkReport> },
-    Started { step: Step },
+    Joined {
+        slot: SlotId,
+        zone: ZoneId,
+        node: NodeId,
+        cpu_features: String,
+    },
+    Refused {
+        slot: SlotId,
+        reason: Refusal,
+    },
+    Loaded {
+        slot: SlotId,
+        samples: u64,
+        held_out: u64,
+    },
+    Linked {
+        slot: SlotId,
+        links: Vec<LinkReport>,
+    },
+    Started {
+        step: Step,
+    },
     /// Reports in rank order.
-    Committed { step: Step, reports: Vec<StepReport> },
-    Evaluated { step: Step, sums: EvaluationSums },
-    Stored { step: Step },
+    Committed {
+        step: Step,
+        reports: Vec<StepReport>,
+    },
+    Evaluated {
+        step: Step,
+        sums: EvaluationSums,
+    },
+    Stored {
+        step: Step,
+    },
     StopRequested,
-    WorkerFinished { slot: SlotId, steps: u64, samples: u64, sent: Vec<SentBytes> },
-    Failing { slot: Option<SlotId>, sign: String },
+    WorkerFinished {
+        slot: SlotId,
+        steps: u64,
+        samples: u64,
+        sent: Vec<SentBytes>,
+    },
+    Failing {
+        slot: Option<SlotId>,
+        sign: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    Done { steps: u64 },
+    Done {
+        steps: u64,
+    },
     /// Ended early by a graceful stop; the checkpoint after the last step is stored.
-    Stopped { steps: u64 },
+    Stopped {
+        steps: u64,
+    },
     Killed,
     Failed(Failure),
 }
@@ -196,6 +262,11 @@ impl Coordinator {
             Input::Connected { slot, zone } => self.on_connected(now, &slot, &zone),
             Input::Message { slot, message } => self.on_message(now, &slot, message),
             Input::Disconnected { slot, cause } => self.on_disconnected(now, &slot, cause),
+            Input::Broken { slot, what } => {
+                if let Some(rank) = self.rank_of(&slot) {
+                    self.suspect(now, Some(rank), FailureKind::Protocol, what);
+                }
+            }
             Input::ProcessExited { slot, exit } => self.on_exited(now, &slot, exit),
             Input::Stored { step } => self.on_stored(step),
             Input::StoreFailed { step, cause } => {
@@ -292,6 +363,9 @@ impl Coordinator {
                     self.event(Event::Evaluated { step, sums });
                 }
             }
+            (WorkerState::Training, ToCoordinator::Statistics { sums }) => {
+                self.event(Event::Statistics { sums });
+            }
             (WorkerState::Training, ToCoordinator::StateSent { step }) => self.on_state_sent(rank, step),
             (WorkerState::Training, ToCoordinator::Finished { steps, stopped, sent, samples }) => {
                 self.workers[rank.index()].state = WorkerState::Finished;
@@ -364,8 +438,7 @@ impl Coordinator {
         let blamed = report.peer.filter(|peer| peer.index() < self.workers.len()).unwrap_or(rank);
         self.evidence.spoke(rank);
         let witness = &self.settings.workers[rank.index()].slot;
-        let text =
-            if blamed == rank { report.text } else { format!("{witness} reports: {}", report.text) };
+        let text = if blamed == rank { report.text } else { format!("{witness} reports: {}", report.text) };
         self.suspect(now, Some(blamed), kind, text);
     }
 
@@ -641,6 +714,7 @@ fn name(message: &ToCoordinator) -> &'static str {
         ToCoordinator::Heartbeat { .. } => "heartbeat",
         ToCoordinator::StepDone { .. } => "step done",
         ToCoordinator::Evaluated { .. } => "evaluation",
+        ToCoordinator::Statistics { .. } => "statistics",
         ToCoordinator::StateSent { .. } => "state",
         ToCoordinator::Finished { .. } => "finished",
         ToCoordinator::Failed(_) => "failure",

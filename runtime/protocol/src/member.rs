@@ -25,13 +25,20 @@ pub enum Input {
     Connected,
     Message(ToWorker),
     /// Sampled by the driver with each tick.
-    Progress { progress: u64, activity: Activity },
+    Progress {
+        progress: u64,
+        activity: Activity,
+    },
     /// The training thread has something to say.
     Say(ToCoordinator),
     /// The control link is gone.
-    Disconnected { cause: String },
+    Disconnected {
+        cause: String,
+    },
     /// The coordinator sent something that cannot be read.
-    Broken { what: String },
+    Broken {
+        what: String,
+    },
     Tick,
 }
 
@@ -45,8 +52,14 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     Load(Box<Assignment>),
-    Form { generation: Generation, members: Vec<MemberAddress> },
-    Start { step: Step, state: Vec<StateArena> },
+    Form {
+        generation: Generation,
+        members: Vec<MemberAddress>,
+    },
+    Start {
+        step: Step,
+        state: Vec<StateArena>,
+    },
     Stop,
     Release,
     /// Leave now. The worker's exit code follows from the cause.
@@ -177,7 +190,9 @@ impl Member {
             (State::Training, ToWorker::Stop) => self.command(Command::Stop),
             (State::Finished, ToWorker::Stop) => {}
             (State::Finished, ToWorker::Release) => self.command(Command::Release),
-            (state, message) => self.end(End::Protocol { what: format!("{} while {state:?}", name(&message)) }),
+            (state, message) => {
+                self.end(End::Protocol { what: format!("{} while {state:?}", name(&message)) })
+            }
         }
     }
 

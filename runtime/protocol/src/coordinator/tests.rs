@@ -31,6 +31,7 @@ fn coordinator(workers: u16) -> Coordinator {
         classes: vec![],
         columns: vec![],
         zones: vec![],
+        statistics: vec![],
         listen_ports: None,
         checkpoint_zone: zone(),
     };
@@ -211,7 +212,9 @@ fn a_second_link_of_a_live_slot_is_refused() {
     let mut coordinator = training(1);
     coordinator.handle(Time(1), Input::Connected { slot: slot(0), zone: zone() });
     let said = outputs(&mut coordinator);
-    let refused = |output: &Output| matches!(output, Output::Event(Event::Refused { reason: Refusal::Taken { .. }, .. }));
+    let refused = |output: &Output| {
+        matches!(output, Output::Event(Event::Refused { reason: Refusal::Taken { .. }, .. }))
+    };
     assert!(said.iter().any(refused), "{said:?}");
 }
 

@@ -1,0 +1,259 @@
+//! The loop around protocol's `Coordinator`: links, processes, signals, disk and clock; no decision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hcrun_net::CloseCode;
+use hcrun_net::control::{ControlLink, ControlListener, ControlReceiver, ControlSender, Frame};
+use hcrun_net::identity::PeerName;
+use hcrun_net::join::{JoinEvent, JoinServer};
+use hcrun_protocol::control::ToWorker;
+use hcrun_protocol::coordinator::{Coordinator, Event, Exit, Input, Outcome, Output, Settings};
+use hcrun_protocol::frame::SegmentHeader;
+use hcrun_protocol::{SlotId, Step, Time, control_codec};
+use tokio::sync::mpsc::{
+    Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
+};
+
+use super::resumed::ResumedState;
+use super::state::Assembly;
+use super::stop::StopRequest;
+
+/// Everything the loop needs from outside.
+pub(super) struct Control<'a> {
+    pub(super) settings: Settings,
+    pub(super) listener: ControlListener,
+    pub(super) join: JoinServer,
+    pub(super) exits: UnboundedReceiver<(SlotId, Exit)>,
+    pub(super) stops: UnboundedReceiver<StopRequest>,
+    pub(super) resumed: Option<Arc<ResumedState>>,
+    pub(super) assembly: Assembly,
+    /// Writes a checkpoint; runs on a thread of its own.
+    pub(super) store: Arc<StoreFn>,
+    pub(super) observer: &'a mut dyn Observer,
+}
+
+pub(super) type StoreFn = dyn Fn(Step, Vec<Vec<f32>>) -> Result<(), String> + Send + Sync;
+
+/// Who watches a run: its log, its metrics and the person in front of it.
+pub(super) trait Observer {
+    fn on_event(&mut self, event: &Event);
+    fn on_join_event(&mut self, event: &JoinEvent);
+    /// Something odd that does not end the run: a stranger at the door.
+    fn on_note(&mut self, text: &str);
+    fn on_status(&mut self, request: StopRequest);
+}
+
+enum FromLink {
+    Frame(Frame),
+    Lost(String),
+}
+
+enum ToLink {
+    Message(ToWorker),
+    Segment([u8; 64], Bytes),
+}
+
+struct Driver<'a> {
+    machine: Coordinator,
+    started: Instant,
+    links: BTreeMap<SlotId, UnboundedSender<ToLink>>,
+    writers: Vec<tokio::task::JoinHandle<()>>,
+    arrivals: Sender<(SlotId, FromLink)>,
+    stored: UnboundedSender<(Step, Result<(), String>)>,
+    resumed: Option<Arc<ResumedState>>,
+    assembly: Assembly,
+    store: Arc<StoreFn>,
+    observer: &'a mut dyn Observer,
+    outcome: Option<Outcome>,
+}
+
+/// Frames read ahead per run; a coordinator that is behind stops reading, and QUIC stops the worker.
+const READ_AHEAD: usize = 256;
+
+/// Drives the job to its end. All links are closed when this returns.
+pub(super) async fn drive(control: Control<'_>) -> Outcome {
+    let Control { settings, mut listener, mut join, mut exits, mut stops, resumed, assembly, store, observer } =
+        control;
+    let (arrivals, mut arrived) = channel(READ_AHEAD);
+    let (stored, mut done) = unbounded_channel();
+    let mut driver = Driver {
+        machine: Coordinator::new(Time::ZERO, settings),
+        started: Instant::now(),
+        links: BTreeMap::new(),
+        writers: Vec::new(),
+        arrivals,
+        stored,
+        resumed,
+        assembly,
+        store,
+        observer,
+        outcome: None,
+    };
+    let mut stop_requests = 0;
+    let outcome = loop {
+        if let Some(outcome) = driver.outcome.take() {
+            break outcome;
+        }
+        let wait = driver.wait();
+        tokio::select! {
+            link = listener.accept() => match link {
+                Ok(link) => driver.on_link(link),
+                Err(error) => driver.observer.on_note(&super::chain(&error)),
+            },
+            event = join.event() => match event {
+                Some(event) => driver.observer.on_join_event(&event),
+                None => driver.observer.on_note("the join endpoint has closed"),
+            },
+            Some((slot, arrival)) = arrived.recv() => driver.on_arrival(slot, arrival),
+            Some((slot, exit)) = exits.recv() => driver.feed(Input::ProcessExited { slot, exit }),
+            Some((step, result)) = done.recv() => driver.on_stored(step, result),
+            Some(request) = stops.recv() => match request {
+                StopRequest::Status(_) => driver.observer.on_status(request),
+                StopRequest::Signal | StopRequest::Verb => {
+                    stop_requests += 1;
+                    driver.feed(if stop_requests == 1 { Input::Stop } else { Input::Kill });
+                }
+            },
+            () = tokio::time::sleep(wait) => driver.feed(Input::Tick),
+        }
+    };
+    driver.close(listener, join).await;
+    outcome
+}
+
+impl Driver<'_> {
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn wait(&self) -> Duration {
+        let now = self.now();
+        Duration::from(self.machine.next_deadline().unwrap_or(now).since(now))
+    }
+
+    fn on_link(&mut self, link: ControlLink) {
+        let PeerName::Slot(slot) = link.peer().name.clone() else {
+            return self.observer.on_note(&format!("refused {}: only workers join", link.peer()));
+        };
+        let zone = link.peer().zone.clone();
+        let (sender, receiver) = link.split();
+        let (outgoing, queue) = unbounded_channel();
+        self.links.insert(slot.clone(), outgoing);
+        self.writers.push(tokio::spawn(write(sender, queue)));
+        tokio::spawn(read(slot.clone(), receiver, self.arrivals.clone()));
+        self.feed(Input::Connected { slot, zone });
+    }
+
+    fn on_arrival(&mut self, slot: SlotId, arrival: FromLink) {
+        let input = match arrival {
+            FromLink::Frame(Frame::Message(bytes)) => match control_codec::decode(&bytes) {
+                Ok(message) => Input::Message { slot, message },
+                Err(error) => Input::Broken { slot, what: super::chain(&error) },
+            },
+            FromLink::Frame(Frame::Segment { header, payload }) => match self.on_segment(&header, &payload) {
+                Ok(()) => return,
+                Err(what) => Input::Broken { slot, what },
+            },
+            FromLink::Lost(cause) => Input::Disconnected { slot, cause },
+        };
+        self.feed(input);
+    }
+
+    fn on_segment(&mut self, header: &[u8; 64], payload: &[u8]) -> Result<(), String> {
+        let header = SegmentHeader::decode(header, payload.len()).map_err(|error| error.to_string())?;
+        self.assembly.add(&header, payload)
+    }
+
+    fn on_stored(&mut self, step: Step, result: Result<(), String>) {
+        self.feed(match result {
+            Ok(()) => Input::Stored { step },
+            Err(cause) => Input::StoreFailed { step, cause },
+        });
+    }
+
+    fn feed(&mut self, input: Input) {
+        let now = self.now();
+        self.machine.handle(now, input);
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Send { slot, message } => self.send(&slot, ToLink::Message(message)),
+                Output::SendState { slot } => self.send_state(&slot),
+                Output::Store { step } => self.store(step),
+                Output::Event(event) => self.observer.on_event(&event),
+                Output::End(outcome) => self.outcome = Some(outcome),
+            }
+        }
+    }
+
+    fn send(&mut self, slot: &SlotId, message: ToLink) {
+        // A link that is gone has been reported; what was meant for it has no reader.
+        if let Some(link) = self.links.get(slot) {
+            drop(link.send(message));
+        }
+    }
+
+    fn send_state(&mut self, slot: &SlotId) {
+        if let Some(resumed) = self.resumed.clone() {
+            for (header, payload) in resumed.segments() {
+                self.send(slot, ToLink::Segment(header, payload));
+            }
+        }
+    }
+
+    fn store(&mut self, step: Step) {
+        let Some(arenas) = self.assembly.take(step) else {
+            let cause = "its parts were announced and did not arrive".to_owned();
+            return drop(self.stored.send((step, Err(cause))));
+        };
+        let (store, stored) = (self.store.clone(), self.stored.clone());
+        tokio::task::spawn_blocking(move || drop(stored.send((step, store(step, arenas)))));
+    }
+
+    async fn close(mut self, listener: ControlListener, join: JoinServer) {
+        // Without a queue the writers send what they have and close their links.
+        self.links.clear();
+        for writer in self.writers.drain(..) {
+            drop(tokio::time::timeout(FAREWELL, writer).await);
+        }
+        join.close().await;
+        listener.close(CloseCode::Done, "the run has ended").await;
+    }
+}
+
+/// A worker that takes its last message takes it at once.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+async fn write(mut sender: ControlSender, mut queue: UnboundedReceiver<ToLink>) {
+    while let Some(message) = queue.recv().await {
+        let sent = match message {
+            ToLink::Message(message) => match control_codec::encode(&message) {
+                Ok(bytes) => sender.send_message(&bytes).await,
+                Err(error) => {
+                    tracing::error!(%error, "a control message could not be encoded");
+                    continue;
+                }
+            },
+            ToLink::Segment(header, payload) => sender.send_segment(&header, payload).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+    sender.close(CloseCode::Done, "the run has ended").await;
+}
+
+async fn read(slot: SlotId, mut receiver: ControlReceiver, arrivals: Sender<(SlotId, FromLink)>) {
+    loop {
+        let (arrival, last) = match receiver.recv().await {
+            Ok(frame) => (FromLink::Frame(frame), false),
+            Err(error) => (FromLink::Lost(super::chain(&error)), true),
+        };
+        if arrivals.send((slot.clone(), arrival)).await.is_err() || last {
+            return;
+        }
+    }
+}
+
