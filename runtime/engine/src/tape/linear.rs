@@ -1,0 +1,73 @@
+//! `y = x · weightᵀ + bias`, with PyTorch's weight `[outputs, inputs]`.
+
+use std::ops::Range;
+
+use hcrun_kernels::Real;
+use hcrun_kernels::elementwise::{add_row_sums, broadcast_rows};
+use hcrun_kernels::matmul::{Matrix, MatrixMut, Mode, matmul};
+
+use super::{Op, Pass, State, Tape, Value};
+
+pub(crate) struct Linear {
+    x: Value,
+    y: Value,
+    inputs: usize,
+    outputs: usize,
+    weight: Range<usize>,
+    bias: Option<Range<usize>>,
+}
+
+impl Linear {
+    /// # Panics
+    /// If the shapes do not fit.
+    pub(crate) fn push<T: Real>(
+        tape: &mut Tape<T>,
+        x: Value,
+        outputs: usize,
+        weight: Range<usize>,
+        bias: Option<Range<usize>>,
+    ) -> Value {
+        let inputs = tape.width(x);
+        assert_eq!(weight.len(), inputs * outputs, "weight of a linear layer {inputs} to {outputs}");
+        assert!(bias.as_ref().is_none_or(|bias| bias.len() == outputs), "bias of {outputs} outputs");
+        let y = tape.result(outputs);
+        tape.push(Linear { x, y, inputs, outputs, weight, bias });
+        y
+    }
+}
+
+impl<T: Real> Op<T> for Linear {
+    fn forward(&self, params: &[T], pass: &Pass<'_>, state: &mut State<T>) {
+        let weight = Matrix::new(&params[self.weight.clone()], self.outputs, self.inputs);
+        state.write(self.y, |state, y| {
+            let mode = match &self.bias {
+                Some(bias) => {
+                    broadcast_rows(&params[bias.clone()], y);
+                    Mode::Add
+                }
+                None => Mode::Store,
+            };
+            let x = Matrix::new(state.value(self.x), pass.rows, self.inputs);
+            matmul(MatrixMut::new(y, pass.rows, self.outputs), mode, T::ONE, x, weight.transposed());
+        });
+    }
+
+    fn backward(&self, params: &[T], gradient: &mut [T], pass: &Pass<'_>, state: &mut State<T>) {
+        if let Some(bias) = &self.bias {
+            add_row_sums(state.gradient(self.y), &mut gradient[bias.clone()]);
+        }
+        let dweight = MatrixMut::new(&mut gradient[self.weight.clone()], self.outputs, self.inputs);
+        let dy = Matrix::new(state.gradient(self.y), pass.rows, self.outputs);
+        let x = Matrix::new(state.value(self.x), pass.rows, self.inputs);
+        matmul(dweight, Mode::Add, T::ONE, dy.transposed(), x);
+        state.write_gradient(self.x, |state, mode, dx| {
+            let dy = Matrix::new(state.gradient(self.y), pass.rows, self.outputs);
+            let weight = Matrix::new(&params[self.weight.clone()], self.outputs, self.inputs);
+            matmul(MatrixMut::new(dx, pass.rows, self.inputs), mode, T::ONE, dy, weight);
+        });
+    }
+
+    fn writes(&self) -> Vec<Range<usize>> {
+        [self.weight.clone()].into_iter().chain(self.bias.clone()).collect()
+    }
+}
