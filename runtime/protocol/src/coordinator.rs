@@ -127,6 +127,10 @@ pub enum Event {
         step: Step,
         sums: EvaluationSums,
     },
+    /// Sums over the training rows of all zones.
+    Statistics {
+        sums: Vec<f64>,
+    },
     Stored {
         step: Step,
     },
