@@ -91,3 +91,78 @@ fn check(cluster: &Cluster, document: &Document) -> Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"[[zone]]
+name = "home"
+trust = "private"
+owner = "us"
+[[pool]]
+name = "home"
+zone = "home"
+slots = 4
+"#;
+
+    fn refusal(text: String) -> String {
+        let failure = parse(text, Path::new("cluster.toml")).expect_err("the file was taken");
+        let place = failure.place.as_deref().unwrap_or("-");
+        format!("{} {place} | {} | {}", failure.code.id, failure.causes.join(": "), failure.hint_text())
+    }
+
+    #[test]
+    fn bad_files_are_refused_with_place_cause_and_remedy() {
+        let cases = [
+            (
+                "zone = \"home\"",
+                "zone = \"hme\"",
+                "HC2007 cluster.toml:7:1 | there is no zone `hme` | did you mean `home`?",
+            ),
+            (
+                "slots = 4",
+                "slots = 4\nusd_per_hour = 2.0",
+                "HC2007 cluster.toml:9:1 | pool `home` has a price without a source | add `price_source` with where the \
+                 price comes from and when it was read",
+            ),
+            (
+                "slots = 4",
+                "slots = 4\nlisten_ports = [9, 5]",
+                "HC2007 cluster.toml:9:1 | the port range 9 to 5 is reversed | write the lower port first",
+            ),
+            (
+                "slots = 4",
+                "slots = 4\nlisten_ports = [5000, 5002]",
+                "HC2007 cluster.toml:9:1 | 4 slots need as many ports, 5000 to 5002 are 3 | widen the range or lower `slots`",
+            ),
+            (
+                "[[zone]]",
+                "launcher_zone = \"moon\"\n[[zone]]",
+                "HC2007 cluster.toml:1:1 | there is no zone `moon` | the zones of the file are home",
+            ),
+            (
+                "[[pool]]",
+                "[[zone]]\nname = \"home\"\ntrust = \"public\"\nowner = \"us\"\n[[pool]]",
+                "HC2007 cluster.toml:6:1 | zone `home` is declared twice | give each zone a name of its own",
+            ),
+            (
+                "trust = \"private\"",
+                "trust = \"privat\"",
+                "HC2005 cluster.toml:3:9 | `zone[0].trust` must be one of \"private\", \"public\", not the text \"privat\" \
+                 | did you mean \"private\"?",
+            ),
+            (
+                "slots = 4",
+                "slots = 0",
+                "HC2005 cluster.toml:8:9 | `pool[0].slots` must be a whole number between 1 and 1024, not 0 | give \
+                 `pool[0].slots` a whole number between 1 and 1024",
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert!(GOOD.contains(from));
+            assert_eq!(refusal(GOOD.replacen(from, to, 1)), expected, "{from:?} -> {to:?}");
+        }
+        assert!(parse(GOOD.to_owned(), Path::new("cluster.toml")).is_ok());
+    }
+}

@@ -104,7 +104,7 @@ impl Document {
     /// Where a key such as `train.batch` or `shard[1].home` is written; its nearest table if it is not.
     pub fn find(&self, key: &str) -> String {
         let mut node = &self.root;
-        let mut place = &self.root.place;
+        let mut place = None;
         for name in key.split('.') {
             let (name, index) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
                 Some((name, index)) => (name, index.parse::<usize>().ok()),
@@ -112,14 +112,14 @@ impl Document {
             };
             let Value::Table(entries) = &node.value else { break };
             let Some((key_place, child)) = entries.get(name) else { break };
-            (node, place) = (child, key_place);
+            (node, place) = (child, Some(key_place));
             if let (Some(index), Value::List(items)) = (index, &node.value)
                 && let Some(item) = items.get(index)
             {
-                (node, place) = (item, &item.place);
+                (node, place) = (item, Some(&item.place));
             }
         }
-        if *place == Place::Offset(0) { self.name.clone() } else { self.position(place) }
+        place.map_or_else(|| self.name.clone(), |place| self.position(place))
     }
 }
 
