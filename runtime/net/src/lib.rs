@@ -6,6 +6,7 @@
 
 pub mod control;
 mod endpoint;
+pub mod group;
 pub mod identity;
 pub mod join;
 mod loss;

@@ -19,7 +19,7 @@ pub enum CloseCode {
     SecondLink,
     /// The sender gave up, for the reason in the text.
     Aborted,
-    /// A code of a later version.
+    /// No word, or a code of a later version.
     Unknown,
 }
 
@@ -28,7 +28,8 @@ impl CloseCode {
         [CloseCode::Done, CloseCode::Protocol, CloseCode::Refused, CloseCode::SecondLink, CloseCode::Aborted];
 
     pub(crate) fn number(self) -> VarInt {
-        let index = CloseCode::ALL.iter().position(|code| *code == self).unwrap_or(CloseCode::ALL.len());
+        // 0 is what a process sends that drops its links without a word.
+        let index = CloseCode::ALL.iter().position(|code| *code == self).map_or(0, |index| index + 1);
         VarInt::from_u32(u32::try_from(index).expect("six codes"))
     }
 

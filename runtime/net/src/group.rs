@@ -1,0 +1,211 @@
+//! The data mesh of one generation: a link to every other member and the rounds that run over them.
+//!
+//! A lane is one UDP socket, one QUIC endpoint and one thread with its own runtime; today a worker has one.
+//! [`LaneListener::bind`] opens it, [`LaneListener::form`] links it to all members and checks who they are,
+//! and the [`Group`] takes rounds from the compute thread. The order of everything in a round is protocol's
+//! [`Round`](hcrun_protocol::round::Round); the lane's thread moves its bytes and does its arithmetic.
+//!
+//! Bounds: a peer may be ahead of us by `staging_bytes`, a segment is at most `segment_bytes`, and what
+//! waits to be sent is at most what the submitted rounds send, since nothing else is ever queued. Sending
+//! therefore never waits for room, and receiving never waits for sending: no cycle of full queues can form.
+//! Frames of class gradient, and partial sums of any class, never go to nor are taken from another zone.
+
+mod counters;
+mod error;
+mod form;
+mod greeting;
+mod lane;
+mod link;
+mod shell;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use hcrun_protocol::frame::FrameClass;
+use hcrun_protocol::round::RoundId;
+use hcrun_protocol::schedule::{Coverage, Program};
+use hcrun_protocol::{Generation, JobId, Rank, SlotId, Span, ZoneId};
+use tokio::sync::mpsc::UnboundedSender;
+
+pub use counters::{Counters, PeerBytes};
+pub use error::{FormError, GreetingError, Pair, RoundError, SegmentFault};
+pub use lane::LaneListener;
+
+use crate::identity::Peer;
+
+/// One member of a generation, as the coordinator announced it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub rank: Rank,
+    pub slot: SlotId,
+    pub zone: ZoneId,
+    /// Where its lane listens.
+    pub address: Option<SocketAddr>,
+    /// Whether others can dial it. With `false` it only dials out.
+    pub reachable: bool,
+}
+
+impl Member {
+    pub fn peer(&self) -> Peer {
+        Peer::slot(self.slot.clone(), self.zone.clone())
+    }
+}
+
+/// What a group is formed of.
+#[derive(Debug, Clone)]
+pub struct FormSpec {
+    pub job: JobId,
+    pub generation: Generation,
+    pub me: Rank,
+    /// All members, in rank order.
+    pub members: Vec<Member>,
+    /// How long it may take until all links stand.
+    pub deadline: Duration,
+    /// How many bytes each peer may send for rounds that are not submitted here yet. Twice the bytes of a
+    /// step is enough: no peer finishes a step before everyone has taken part in it.
+    pub staging_bytes: usize,
+    /// Longest payload of a segment.
+    pub segment_bytes: usize,
+}
+
+/// What the probe of a link found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkReport {
+    pub peer: Rank,
+    /// The best of several.
+    pub round_trip: Span,
+    /// UDP payload that has passed so far; discovery may still raise it.
+    pub mtu: u16,
+    /// The peer's clock less ours, in microseconds, give or take half the round trip.
+    pub skew_micros: i64,
+}
+
+/// Which class the frames of a round travel as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundClasses {
+    /// Of one worker's values and sums that miss workers of the sender's zone.
+    pub partial: FrameClass,
+    /// Of complete sums, and of values that are not per worker.
+    pub complete: FrameClass,
+}
+
+impl RoundClasses {
+    /// Gradients: partial ones stay inside the zone.
+    pub const GRADIENTS: RoundClasses =
+        RoundClasses { partial: FrameClass::Gradient, complete: FrameClass::GradientSum };
+
+    pub fn both(class: FrameClass) -> RoundClasses {
+        RoundClasses { partial: class, complete: class }
+    }
+
+    fn of(self, coverage: Coverage) -> FrameClass {
+        match coverage {
+            Coverage::Partial => self.partial,
+            Coverage::Complete => self.complete,
+        }
+    }
+}
+
+/// One collective to run.
+#[derive(Debug)]
+pub struct RoundSpec<B> {
+    /// Equal on all ranks, and never used before in this group.
+    pub id: RoundId,
+    pub classes: RoundClasses,
+    /// This rank's part of the schedule.
+    pub program: Arc<Program>,
+    /// Level 0 is final.
+    pub buffers: B,
+    pub deadline: Span,
+}
+
+/// The links to all other members. Shared by reference; any thread may submit.
+///
+/// Dropping it closes the links, ends the thread and frees the port.
+pub struct Group<B> {
+    commands: UnboundedSender<shell::Command<B>>,
+    aborter: Aborter,
+    counters: Arc<Counters>,
+    reports: Vec<LinkReport>,
+    lane: lane::Lane,
+}
+
+/// Ends all rounds of a group from any thread; outlives the group without keeping it.
+#[derive(Clone)]
+pub struct Aborter {
+    cause: tokio::sync::mpsc::Sender<String>,
+}
+
+impl Aborter {
+    /// Fails every round, running and to come, with `cause`, and tells the peers. The first call counts.
+    pub fn abort(&self, cause: &str) {
+        // A full channel holds an earlier cause, a closed one a finished group.
+        drop(self.cause.try_send(cause.to_owned()));
+    }
+}
+
+/// A submitted round.
+#[derive(Debug)]
+pub struct RoundHandle<B> {
+    id: RoundId,
+    result: Receiver<Result<B, RoundError>>,
+}
+
+impl<B> RoundHandle<B> {
+    pub fn id(&self) -> RoundId {
+        self.id
+    }
+
+    /// Blocks until the round has ended, at the latest at its deadline.
+    ///
+    /// # Errors
+    /// The same first cause for all rounds of the group: after one has failed, none can succeed.
+    pub fn wait(self) -> Result<B, RoundError> {
+        self.result.recv().unwrap_or(Err(RoundError::Closed))
+    }
+}
+
+impl<B> Group<B> {
+    /// Starts a round. Costs a message to the lane's thread and never blocks.
+    pub fn submit(&self, spec: RoundSpec<B>) -> RoundHandle<B> {
+        let (reply, result) = std::sync::mpsc::sync_channel(1);
+        let id = spec.id;
+        // When the lane is gone the reply goes with it, and waiting says so.
+        drop(self.commands.send(shell::Command::Submit { spec, reply }));
+        RoundHandle { id, result }
+    }
+
+    /// Fails every round, running and to come, with `cause`, and tells the peers.
+    pub fn abort(&self, cause: &str) {
+        self.aborter.abort(cause);
+    }
+
+    /// For the thread that learns of failures elsewhere.
+    pub fn aborter(&self) -> Aborter {
+        self.aborter.clone()
+    }
+
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// One per peer, in rank order.
+    pub fn link_reports(&self) -> &[LinkReport] {
+        &self.reports
+    }
+
+    /// Delivers what is queued, closes the links, ends the thread and frees the port; a second or two.
+    pub fn close(self) {}
+}
+
+impl<B> Drop for Group<B> {
+    fn drop(&mut self) {
+        drop(self.commands.send(shell::Command::Close));
+        self.lane.join();
+    }
+}
+
+#[cfg(test)]
+mod tests;
