@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod clip;
+pub mod data;
 pub mod learning_rate;
 pub mod model;
 pub mod optimizer;
