@@ -7,9 +7,12 @@ pub mod cli;
 pub mod cluster_file;
 pub mod codes;
 pub mod commands;
+pub mod control_socket;
 pub mod failure;
 pub mod job_file;
 pub mod output;
+pub mod report;
+pub mod run_dir;
 pub mod settings;
 
 use std::process::ExitCode;
