@@ -14,3 +14,4 @@ pub mod model;
 pub mod optimizer;
 pub mod spec;
 mod tape;
+pub mod trainer;

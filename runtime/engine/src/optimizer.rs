@@ -57,7 +57,8 @@ struct State {
     values: Vec<f32>,
 }
 
-fn state_names(optimizer: job::Optimizer) -> &'static [&'static str] {
+/// The optimizer's state vectors by PyTorch's names, in the order in which they are exported.
+pub fn state_names(optimizer: job::Optimizer) -> &'static [&'static str] {
     match optimizer {
         job::Optimizer::Sgd => &[],
         job::Optimizer::Momentum | job::Optimizer::Nesterov => &["momentum_buffer"],
@@ -227,6 +228,8 @@ fn cut_at_decay(profile: &ModelProfile, owned: &[Range<usize>]) -> Vec<Piece> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test data is rounded to f32")]
+#[expect(clippy::single_range_in_vec_init, reason = "one owned range, the whole arena")]
 pub(crate) mod tests {
     use super::*;
     use crate::spec::{DataShape, ModelSpec};

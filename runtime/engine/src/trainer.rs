@@ -9,6 +9,10 @@ use hcrun_protocol::Step;
 use crate::batch::{EvalSums, Sums};
 use crate::clip::Clip;
 
+mod model_trainer;
+
+pub use model_trainer::ModelTrainer;
+
 /// One worker's part of a job.
 pub trait Trainer {
     fn arena_elems(&self) -> usize;
@@ -38,8 +42,11 @@ pub trait Trainer {
     /// # Errors
     /// If the worker's data cannot be used.
     fn evaluate(&mut self) -> Result<(EvalSums, u64), TrainerError>;
-    /// Sums over this worker's part of the training rows; none for text.
-    fn statistics(&self) -> Option<Vec<f64>>;
+    /// Sums over this worker's part of the training rows; none for text, and none once they are set.
+    ///
+    /// # Errors
+    /// If the worker's data cannot be used.
+    fn statistics(&self) -> Result<Option<Vec<f64>>, TrainerError>;
     /// Takes the sums over all workers' parts.
     ///
     /// # Errors
@@ -57,14 +64,16 @@ pub trait Trainer {
 /// Why an engine cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainerError {
+    #[error("the worker's data cannot be used")]
+    Data(#[from] crate::data::DataError),
     #[error("a batch does not fit the model")]
     Batch(#[from] crate::batch::BatchError),
     #[error("the resumed state does not fit the job")]
     State(#[from] crate::optimizer::StateError),
     #[error("the resumed state has no parameters of {expected} elements")]
     Parameters { expected: usize },
-    #[error("statistics of {got} numbers, the job's columns need {expected}")]
-    Statistics { got: usize, expected: usize },
+    #[error("the statistics do not fit the job's columns")]
+    Statistics(#[from] crate::data::statistics::StatisticsError),
 }
 
 /// The name of the parameters among a snapshot's arenas.

@@ -222,7 +222,6 @@ pub struct EvaluationSums {
 pub struct SentBytes {
     pub to_zone: ZoneId,
     pub class: FrameClass,
-    pub frames: u64,
     pub bytes: u64,
 }
 

@@ -10,3 +10,5 @@ pub mod progress;
 pub mod session;
 mod state;
 mod train;
+
+pub(crate) use session::chain;

@@ -1,1 +1,173 @@
-//! wip
+//! The worker's process: what touches the process itself, and the order in which a worker comes to train.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use hcrun_net::BindError;
+use hcrun_net::group::FormError;
+use hcrun_net::join::{BundleError, JoinBundle, JoinError};
+use hcrun_protocol::control::{Build, FailureClass, FailureReport};
+use hcrun_protocol::member::End;
+use hcrun_protocol::{NodeId, Span};
+
+use crate::locate::DataLocations;
+use crate::session::{Session, SessionError, SessionSettings};
+use crate::train::TrainFailure;
+
+mod harden;
+mod node;
+mod prepare;
+mod work;
+
+pub use node::{cpu_features, node_name};
+pub use prepare::PrepareError;
+
+/// How to start one worker.
+#[derive(Debug)]
+pub struct WorkerSettings {
+    pub bundle: PathBuf,
+    pub locations: DataLocations,
+    /// The process whose end must end this one.
+    pub parent: Option<i32>,
+    /// The address others reach this worker at; by default the one it reaches the coordinator from.
+    pub address: Option<IpAddr>,
+    pub build: Build,
+}
+
+/// Why a worker left before the job was done.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("the process that started this worker has ended")]
+    Orphan,
+    #[error("this process cannot be secured")]
+    Harden(#[source] std::io::Error),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error("cannot join the job")]
+    Join(#[from] JoinError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("the assignment is refused")]
+    Prepare(#[from] PrepareError),
+    #[error("cannot open the lane")]
+    Lane(#[from] BindError),
+    #[error("cannot link to the other workers")]
+    Form(#[from] FormError),
+    #[error("training failed")]
+    Train(#[from] TrainFailure),
+    #[error("a bug: panicked at {place}")]
+    Panic { place: String },
+}
+
+impl WorkerError {
+    /// What the coordinator is told; none where it knows or cannot be reached.
+    fn report(&self) -> Option<FailureReport> {
+        let class = match self {
+            WorkerError::Prepare(error) => error.class(),
+            WorkerError::Lane(_) | WorkerError::Form(_) => FailureClass::Preflight,
+            WorkerError::Panic { .. } => FailureClass::Internal,
+            WorkerError::Train(failure) => return failure.report(),
+            _ => return None,
+        };
+        Some(FailureReport { class, peer: None, step: None, text: crate::chain(self) })
+    }
+
+    /// As documented for the command.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            WorkerError::Bundle(_) => 2,
+            WorkerError::Session(SessionError::Ended(End::Refused(_))) => 6,
+            WorkerError::Prepare(error) => match error.class() {
+                FailureClass::Policy => 6,
+                _ => 2,
+            },
+            WorkerError::Lane(_) | WorkerError::Form(_) | WorkerError::Join(_) => 4,
+            WorkerError::Train(TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. }) => 6,
+            WorkerError::Panic { .. } | WorkerError::Harden(_) => 7,
+            _ => 75,
+        }
+    }
+}
+
+impl From<End> for WorkerError {
+    fn from(end: End) -> WorkerError {
+        WorkerError::Session(end.into())
+    }
+}
+
+/// Works for a job until it is done, and says why if it is not.
+pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
+    harden::die_with(settings.parent)?;
+    harden::keep_memory_private().map_err(WorkerError::Harden)?;
+    let panics = harden::remember_panics();
+    let bundle = JoinBundle::read(&settings.bundle)?;
+    let session = join(&settings, &bundle)?;
+    let leaving = watch_end(&session);
+    let result = guarded(&panics, || work::work(&settings, &bundle, &session, &leaving));
+    match &result {
+        Err(error) => match error.report() {
+            Some(report) => session.fail(report),
+            None => session.leave(),
+        },
+        Ok(()) => session.leave(),
+    }
+    result
+}
+
+fn join(settings: &WorkerSettings, bundle: &JoinBundle) -> Result<Session, WorkerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(WorkerError::Harden)?;
+    let joined = runtime.block_on(hcrun_net::join::redeem(bundle, JOIN_WITHIN))?;
+    drop(runtime);
+    let session = Session::join(SessionSettings {
+        identity: joined.identity,
+        coordinator: joined.control,
+        coordinator_zone: joined.coordinator_zone,
+        build: settings.build.clone(),
+        node: NodeId::new(node_name()).unwrap_or_else(|_| NodeId::new("node").expect("a literal name")),
+        cpu_features: cpu_features(),
+        silence_limit: SILENCE_LIMIT,
+    })?;
+    Ok(session)
+}
+
+/// As long as the coordinator's patience with a worker by default.
+const SILENCE_LIMIT: Span = Span::from_millis(4_400);
+
+const JOIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Ends waits of the training thread when the session ends, and the process if that does not help.
+type Leaving = Arc<Mutex<Option<hcrun_net::group::Aborter>>>;
+
+/// A thread in a long computation looks up between buckets; one that does not is not waited for.
+const LEAVE_WITHIN: Duration = Duration::from_millis(1_000);
+
+fn watch_end(session: &Session) -> Leaving {
+    let leaving = Leaving::default();
+    let theirs = leaving.clone();
+    session.on_end(move |cause| {
+        if let Some(aborter) = &*theirs.lock().unwrap_or_else(PoisonError::into_inner) {
+            aborter.abort(cause);
+        }
+        let cause = cause.to_owned();
+        std::thread::spawn(move || {
+            std::thread::sleep(LEAVE_WITHIN);
+            tracing::error!(%cause, "the session has ended and the worker has not: leaving");
+            std::process::exit(75);
+        });
+    });
+    leaving
+}
+
+fn guarded(
+    panics: &Arc<OnceLock<String>>,
+    work: impl FnOnce() -> Result<(), WorkerError>,
+) -> Result<(), WorkerError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let place = panics.get().cloned().unwrap_or_else(|| "an unknown place".to_owned());
+        Err(WorkerError::Panic { place })
+    })
+}
+

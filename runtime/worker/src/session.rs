@@ -24,6 +24,7 @@ mod arrival;
 mod driver;
 
 pub use arrival::StateLimit;
+pub(crate) use driver::chain;
 
 /// Who this worker is and whom it joins.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ type AbortHook = Box<dyn Fn(&str) + Send>;
 
 /// See the module.
 pub struct Session {
+    identity: Identity,
     orders: Receiver<Order>,
     said: Option<UnboundedSender<Said>>,
     shared: Arc<Shared>,
@@ -92,12 +94,13 @@ impl Session {
         let shared = Arc::new(Shared::default());
         let (connected_sender, connected) = channel();
         let their = shared.clone();
+        let identity = settings.identity.clone();
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || driver::run(settings, &their, order_sender, said_receiver, &connected_sender))
             .map_err(SessionError::Thread)?;
         match connected.recv() {
-            Ok(Ok(())) => Ok(Session { orders, said: Some(said), shared, thread: Some(thread) }),
+            Ok(Ok(())) => Ok(Session { identity, orders, said: Some(said), shared, thread: Some(thread) }),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(End::CoordinatorLost { cause: "the control thread ended".to_owned() }.into()),
         }
@@ -133,6 +136,10 @@ impl Session {
             hook(&end.to_string());
         }
         *self.shared.on_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     pub fn progress(&self) -> &Progress {

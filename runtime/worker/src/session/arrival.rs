@@ -51,12 +51,9 @@ impl Arrival {
     }
 
     pub(super) fn add(&mut self, header: &SegmentHeader, payload: &[u8]) -> Result<(), String> {
-        let place = || {
-            let (_, arena) = self.arenas.get_mut(usize::try_from(header.round).ok()?)?;
-            let start = usize::try_from(header.offset).ok()?;
-            arena.get_mut(start..start.checked_add(usize::try_from(header.elems).ok()?)?)
-        };
-        let place = (header.class == FrameClass::Parameters).then(place).flatten();
+        let arena = usize::try_from(header.round).ok().and_then(|index| self.arenas.get_mut(index));
+        let place = header.range().zip(arena).and_then(|(range, (_, arena))| arena.get_mut(range));
+        let place = place.filter(|_| header.class == FrameClass::Parameters);
         let place = place.ok_or("a state segment outside of what was announced")?;
         if payload.len() != place.len() * size_of::<f32>() || place.len() > self.missing {
             return Err("a state segment of a wrong length".to_owned());

@@ -1,0 +1,186 @@
+//! The native trainer: a model of this crate on a worker's own data.
+
+use std::ops::Range;
+
+use hcrun_protocol::batch::{BatchPlan, Sample};
+use hcrun_protocol::job::{Job, Train};
+use hcrun_protocol::{Rank, Step};
+
+use super::{PARAMETERS, Trainer, TrainerError};
+use crate::batch::{Batch, EvalSums, Sums};
+use crate::clip::Clip;
+use crate::data::dataset::even_parts;
+use crate::data::{Dataset, MicroBatch, Statistics};
+use crate::learning_rate::learning_rate;
+use crate::model::Model;
+use crate::optimizer::{Optimizer, StepScalars};
+use crate::spec::ModelSpec;
+
+/// Held-out samples computed at once.
+const EVALUATION_BATCH: usize = 64;
+
+/// See [`Trainer`].
+pub struct ModelTrainer {
+    train: Train,
+    me: Rank,
+    batches: BatchPlan,
+    /// Held-out samples and the ranks that may hold them, by class.
+    held_out: Vec<(u64, Vec<Rank>)>,
+    dataset: Dataset,
+    /// Made by the first evaluation, kept for the next.
+    evaluation: Vec<MicroBatch>,
+    model: Model<f32>,
+    optimizer: Optimizer,
+    /// Ranges of the arena whose optimizer state is held here, in order.
+    updated: Vec<Range<usize>>,
+    parameters: Vec<f32>,
+    next: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl ModelTrainer {
+    /// A trainer at the job's initial parameters.
+    ///
+    /// `updated` are the ranges of the arena that this rank updates; `held_out` is by residency class.
+    pub fn new(
+        job: &Job,
+        spec: ModelSpec,
+        me: Rank,
+        batches: BatchPlan,
+        held_out: Vec<(u64, Vec<Rank>)>,
+        dataset: Dataset,
+        updated: Vec<Range<usize>>,
+    ) -> ModelTrainer {
+        let profile = spec.profile();
+        let parameters = spec.init(job.seed);
+        let zeros = vec![0.0; profile.arena_elems];
+        let most = batches.compose(Step(0)).samples_of(me).div_ceil(u64::from(job.train.accumulation));
+        let most = usize::try_from(most).unwrap_or(usize::MAX).max(EVALUATION_BATCH);
+        ModelTrainer {
+            train: job.train.clone(),
+            me,
+            batches,
+            held_out,
+            dataset,
+            evaluation: Vec::new(),
+            model: Model::new(spec, most),
+            optimizer: Optimizer::new(&job.train, &profile, updated.clone()),
+            updated,
+            next: zeros.clone(),
+            gradient: zeros,
+            parameters,
+        }
+    }
+
+    /// Called after each operation: proof of progress.
+    pub fn set_on_progress(&mut self, on_progress: impl Fn() + Send + 'static) {
+        self.model.set_on_progress(on_progress);
+    }
+
+    /// Where a part of the arena lies among the updated ranges, one after the other.
+    fn state_place(&self, range: &Range<usize>) -> Range<usize> {
+        let mut start = 0;
+        for updated in &self.updated {
+            if updated.start <= range.start && range.end <= updated.end {
+                let start = start + range.start - updated.start;
+                return start..start + range.len();
+            }
+            start += updated.len();
+        }
+        unreachable!("a rank hands over only what it updates: {range:?}")
+    }
+}
+
+impl Trainer for ModelTrainer {
+    fn arena_elems(&self) -> usize {
+        self.parameters.len()
+    }
+
+    fn samples(&self, step: Step) -> u64 {
+        self.batches.compose(step).samples_of(self.me)
+    }
+
+    fn forward_backward(
+        &mut self,
+        step: Step,
+        on_ready: &mut dyn FnMut(Range<usize>, &[f32]),
+    ) -> Result<Sums, TrainerError> {
+        let batch = self.batches.compose(step);
+        let samples: Vec<Sample> = self.batches.samples(&batch.parts[self.me.index()]).collect();
+        let count = usize::try_from(self.train.accumulation).unwrap_or(usize::MAX);
+        let parts = self.dataset.micro_batches(&samples, count)?;
+        let parts: Vec<Batch<'_>> = parts.iter().map(MicroBatch::as_batch).collect();
+        Ok(self.model.forward_backward(&self.parameters, &parts, &mut self.gradient, on_ready)?)
+    }
+
+    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]) {
+        let scalars = StepScalars {
+            learning_rate: self.learning_rate(step),
+            gradient_scale: clip.gradient_scale,
+            updates_before: step.0,
+            skip: clip.skip,
+        };
+        self.optimizer.apply(&scalars, &self.parameters, gradient_sum, &mut self.next);
+    }
+
+    fn next_parameters(&mut self) -> &mut [f32] {
+        &mut self.next
+    }
+
+    fn advance(&mut self) {
+        std::mem::swap(&mut self.parameters, &mut self.next);
+    }
+
+    fn learning_rate(&self, step: Step) -> f64 {
+        learning_rate(&self.train, step.0)
+    }
+
+    fn evaluate(&mut self) -> Result<(EvalSums, u64), TrainerError> {
+        let classes = self.held_out.iter().map(|(samples, ranks)| (*samples, ranks.as_slice()));
+        let parts = even_parts(classes, self.me);
+        if self.evaluation.is_empty() {
+            self.evaluation = self.dataset.held_out_batches(&parts, EVALUATION_BATCH)?;
+        }
+        let mut sums = EvalSums::default();
+        for batch in &self.evaluation {
+            sums.add(self.model.evaluate(&self.parameters, batch.as_batch())?);
+        }
+        Ok((sums, parts.iter().map(|(_, part)| part.end - part.start).sum()))
+    }
+
+    fn statistics(&self) -> Result<Option<Vec<f64>>, TrainerError> {
+        if self.dataset.statistics().is_some() {
+            return Ok(None);
+        }
+        let classes = self.batches.classes().iter().map(|class| (class.samples, class.ranks.as_slice()));
+        let sums = self.dataset.sums(&even_parts(classes, self.me))?;
+        Ok(sums.map(crate::data::Sums::into_vec))
+    }
+
+    fn set_statistics(&mut self, sums: &[f64]) -> Result<(), TrainerError> {
+        if let Some(schema) = self.dataset.schema() {
+            let statistics = Statistics::from_sums(schema, sums)?;
+            self.dataset.set_statistics(statistics);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, ranges: &[Range<usize>]) -> Vec<(String, Vec<f32>)> {
+        let parts = ranges.iter().flat_map(|range| &self.parameters[range.clone()]);
+        let mut arenas = vec![(PARAMETERS.to_owned(), parts.copied().collect())];
+        for (name, values) in self.optimizer.export() {
+            let places = ranges.iter().flat_map(|range| &values[self.state_place(range)]);
+            arenas.push((name, places.copied().collect()));
+        }
+        arenas
+    }
+
+    fn restore(&mut self, arenas: &[(String, Vec<f32>)]) -> Result<(), TrainerError> {
+        let expected = self.parameters.len();
+        let parameters = arenas.iter().find(|(name, values)| name == PARAMETERS && values.len() == expected);
+        let (_, parameters) = parameters.ok_or(TrainerError::Parameters { expected })?;
+        self.optimizer.restore(arenas)?;
+        self.parameters.copy_from_slice(parameters);
+        Ok(())
+    }
+}

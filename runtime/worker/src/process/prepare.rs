@@ -1,0 +1,260 @@
+//! From an assignment to a trainer: everything is checked again by the one who would do the wrong.
+
+use hcrun_engine::data::schema::SchemaError;
+use hcrun_engine::data::shard_file::{self, ShardFileError};
+use hcrun_engine::data::{DataError, Dataset, Schema};
+use hcrun_engine::spec::{DataShape, ModelSpec, SpecError};
+use hcrun_engine::trainer::ModelTrainer;
+use hcrun_protocol::batch::{BatchError, BatchPlan, ClassSize, even_part};
+use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust, Zone};
+use hcrun_protocol::control::{Assignment, FailureClass};
+use hcrun_protocol::exchange::{ExchangeError, ExchangePlan};
+use hcrun_protocol::job::{Data, Job};
+use hcrun_protocol::residency::{self, ResidencyError};
+use hcrun_protocol::{Rank, ShardId, ZoneId};
+
+use crate::locate::DataLocations;
+use crate::progress::Progress;
+use crate::train::Floors;
+
+/// A worker's part of a job, ready to train.
+pub(super) struct Prepared {
+    pub(super) job: Job,
+    pub(super) zones: Vec<ZoneId>,
+    pub(super) exchange: ExchangePlan,
+    pub(super) batches: BatchPlan,
+    pub(super) trainer: ModelTrainer,
+    pub(super) floors: Floors,
+    pub(super) arena_elems: usize,
+    pub(super) samples: u64,
+    pub(super) held_out: u64,
+}
+
+/// Text is bytes: every value is a token.
+const BYTES: usize = 256;
+
+/// Why an assignment is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("the job's settings cannot be read")]
+    Job(#[source] serde_json::Error),
+    #[error("the job's settings are out of range")]
+    Settings(#[from] hcrun_protocol::job::JobError),
+    #[error("the job's digest is {got}, announced was {announced}")]
+    Digest { got: String, announced: String },
+    #[error("rank {got} of {workers} workers")]
+    Rank { got: u16, workers: usize },
+    #[error("assigned to slot {assigned} of zone `{assigned_zone}`, the certificate is of {own}")]
+    Slot { assigned: String, assigned_zone: ZoneId, own: String },
+    /// The one refusal that the whole product stands on.
+    #[error("refused to open a shard")]
+    Residency(#[from] ResidencyError),
+    #[error("shard `{shard}` of class {class} was not assigned with a manifest")]
+    NoManifest { shard: ShardId, class: usize },
+    #[error("shard `{shard}` is not on this node: looked for {places}; name its folder with --data-root")]
+    NotHere { shard: ShardId, places: String },
+    #[error("a shard cannot be used")]
+    File(#[from] ShardFileError),
+    #[error("a shard cannot be used")]
+    Data(#[from] DataError),
+    #[error("the tables do not fit the job")]
+    Schema(#[from] SchemaError),
+    #[error("class {class} has {found} training and held-out samples here, planned were {planned}")]
+    Samples { class: usize, found: String, planned: String },
+    #[error("the model cannot be built")]
+    Model(#[from] SpecError),
+    #[error("the exchange is refused")]
+    Exchange(#[from] ExchangeError),
+    #[error("batches cannot be composed")]
+    Batch(#[from] BatchError),
+    #[error("the statistics of the resumed model cannot be used")]
+    Statistics(#[from] hcrun_engine::trainer::TrainerError),
+}
+
+impl PrepareError {
+    pub(super) fn class(&self) -> FailureClass {
+        match self {
+            PrepareError::Residency(_) | PrepareError::Exchange(_) | PrepareError::Slot { .. } => {
+                FailureClass::Policy
+            }
+            PrepareError::NotHere { .. }
+            | PrepareError::File(_)
+            | PrepareError::Data(_)
+            | PrepareError::Samples { .. }
+            | PrepareError::Schema(_) => FailureClass::Data,
+            _ => FailureClass::Internal,
+        }
+    }
+}
+
+/// Checks the assignment, opens the shards and builds the trainer.
+///
+/// `own_zone` and `own_slot` are the certificate's.
+pub(super) fn prepare(
+    assignment: &Assignment,
+    own: (&str, &ZoneId),
+    locations: &DataLocations,
+    progress: &Progress,
+) -> Result<Prepared, PrepareError> {
+    let job = read_job(assignment)?;
+    let me = check_place(assignment, own)?;
+    let zones: Vec<ZoneId> = assignment.workers.iter().map(|worker| worker.zone.clone()).collect();
+    let groups = group_by_zone(&zones);
+
+    let dataset = open_shards(&job, assignment, me, own.1, locations, progress)?;
+    let classes: Vec<(ClassSize, u64)> = assignment.classes.iter().map(|class| {
+        let holds = |rank: &Rank| class.zones.contains(&zones[rank.index()]);
+        let ranks = (0..zones.len()).map(Rank::from_index).filter(holds).collect();
+        let samples = class.shards.iter().map(|shard| shard.samples).sum();
+        (ClassSize { samples, ranks }, class.shards.iter().map(|shard| shard.held_out).sum())
+    }).collect();
+
+    let shape = match dataset.schema() {
+        Some(schema) => DataShape::Table { features: schema.features, outputs: schema.outputs },
+        None => DataShape::Text { vocab: BYTES },
+    };
+    let spec = ModelSpec::new(&job.model, shape)?;
+    let profile = spec.profile();
+    let exchange = ExchangePlan::new(&job, &groups, &profile)?;
+    let sizes = classes.iter().map(|(size, _)| size.clone()).collect();
+    let batches = BatchPlan::new(job.seed, job.train.batch, sizes, vec![1.0; zones.len()])?;
+    let floors = floors(&classes, &zones);
+    let held_out: Vec<_> = classes.iter().map(|(size, held)| (*held, size.ranks.clone())).collect();
+    let part = |items: u64, ranks: &[Rank]| {
+        let part = even_part(items, ranks, me);
+        part.end - part.start
+    };
+    let own_held_out = held_out.iter().map(|(items, ranks)| part(*items, ranks)).sum();
+    let own_samples = classes.iter().filter(|(size, _)| size.ranks.contains(&me)).map(|(size, _)| size.samples);
+    let samples = own_samples.sum();
+    let updated = exchange.updated(me);
+    let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated);
+    let ticking = progress.clone();
+    trainer.set_on_progress(move || ticking.tick());
+    if !assignment.statistics.is_empty() {
+        use hcrun_engine::trainer::Trainer;
+        trainer.set_statistics(&assignment.statistics)?;
+    }
+    let arena_elems = profile.arena_elems;
+    Ok(Prepared {
+        job,
+        zones,
+        exchange,
+        batches,
+        trainer,
+        floors,
+        arena_elems,
+        samples,
+        held_out: own_held_out,
+    })
+}
+
+fn read_job(assignment: &Assignment) -> Result<Job, PrepareError> {
+    let job: Job = serde_json::from_str(&assignment.job_json).map_err(PrepareError::Job)?;
+    job.check()?;
+    let got = job.digest();
+    if got != assignment.job_digest {
+        return Err(PrepareError::Digest { got, announced: assignment.job_digest.clone() });
+    }
+    Ok(job)
+}
+
+fn check_place(assignment: &Assignment, own: (&str, &ZoneId)) -> Result<Rank, PrepareError> {
+    let workers = assignment.workers.len();
+    let me = assignment.rank;
+    let assigned = assignment.workers.get(me.index()).filter(|_| workers <= MAX_WORKERS);
+    let assigned = assigned.ok_or(PrepareError::Rank { got: me.0, workers })?;
+    if assigned.slot.to_string() != own.0 || assigned.zone != *own.1 {
+        let own = format!("slot {} of zone `{}`", own.0, own.1);
+        let assigned_zone = assigned.zone.clone();
+        return Err(PrepareError::Slot { assigned: assigned.slot.to_string(), assigned_zone, own });
+    }
+    Ok(me)
+}
+
+/// Ranks by zone; zones stand one after the other in rank order.
+fn group_by_zone(zones: &[ZoneId]) -> Vec<Vec<Rank>> {
+    let mut groups: Vec<(&ZoneId, Vec<Rank>)> = Vec::new();
+    for (index, zone) in zones.iter().enumerate() {
+        let rank = Rank::from_index(index);
+        match groups.iter_mut().find(|(name, _)| *name == zone) {
+            Some((_, ranks)) => ranks.push(rank),
+            None => groups.push((zone, vec![rank])),
+        }
+    }
+    groups.into_iter().map(|(_, ranks)| ranks).collect()
+}
+
+fn open_shards(
+    job: &Job,
+    assignment: &Assignment,
+    me: Rank,
+    own_zone: &ZoneId,
+    locations: &DataLocations,
+    progress: &Progress,
+) -> Result<Dataset, PrepareError> {
+    let cluster = known_zones(assignment);
+    for manifest in &assignment.manifests {
+        residency::may_hold(manifest, own_zone, &cluster)?;
+    }
+    let schema = match job.data {
+        Data::Text { .. } => None,
+        Data::Csv { .. } => Some(Schema::new(&job.data, &assignment.columns)?),
+    };
+    let mut dataset = Dataset::new(job, schema, assignment.classes.len())?;
+    for (index, class) in assignment.classes.iter().enumerate() {
+        if !class.zones.contains(&assignment.workers[me.index()].zone) {
+            continue;
+        }
+        for shard in &class.shards {
+            let manifest = assignment.manifests.iter().find(|manifest| manifest.id == shard.id);
+            let missing = || PrepareError::NoManifest { shard: shard.id.clone(), class: index };
+            let manifest = manifest.ok_or_else(missing)?;
+            let path = locations.find(&shard.id).map_err(|places| not_here(&shard.id, &places))?;
+            let bytes = shard_file::open_checked(manifest, &path)?;
+            dataset.add(index, manifest, bytes)?;
+            progress.tick();
+        }
+        let found = dataset.samples(index);
+        let planned: (u64, u64) =
+            class.shards.iter().fold((0, 0), |sum, shard| (sum.0 + shard.samples, sum.1 + shard.held_out));
+        if (found.training, found.held_out) != planned {
+            let found = format!("{} and {}", found.training, found.held_out);
+            let planned = format!("{} and {}", planned.0, planned.1);
+            return Err(PrepareError::Samples { class: index, found, planned });
+        }
+    }
+    Ok(dataset)
+}
+
+fn not_here(shard: &ShardId, places: &[std::path::PathBuf]) -> PrepareError {
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let places = if places.is_empty() { "nothing: no --data-root was given".to_owned() } else { places.join(", ") };
+    PrepareError::NotHere { shard: shard.clone(), places }
+}
+
+fn known_zones(assignment: &Assignment) -> Cluster {
+    let zone = |zone: &hcrun_protocol::control::AssignedZone| Zone {
+        name: zone.name.clone(),
+        trust: if zone.private { Trust::Private } else { Trust::Public },
+        owner: zone.owner.clone(),
+    };
+    Cluster { zones: assignment.zones.iter().map(zone).collect(), pools: Vec::new(), launcher_zone: None }
+}
+
+/// Rows whose sums each zone's workers send: their even parts of every class they may hold.
+fn floors(classes: &[(ClassSize, u64)], zones: &[ZoneId]) -> Floors {
+    let groups = group_by_zone(zones);
+    let rows = |ranks: &[Rank], items: &dyn Fn(&(ClassSize, u64)) -> u64| -> u64 {
+        let of_class = |class: &(ClassSize, u64)| -> u64 {
+            let parts = ranks.iter().map(|rank| even_part(items(class), &class.0.ranks, *rank));
+            parts.map(|part| part.end - part.start).sum()
+        };
+        classes.iter().map(of_class).sum()
+    };
+    let zone = |ranks: &Vec<Rank>| {
+        let name = zones[ranks[0].index()].clone();
+        (name, rows(ranks, &|class| class.0.samples), rows(ranks, &|class| class.1))
+    };
+    Floors { zones: groups.iter().map(zone).collect() }
+}

@@ -1,0 +1,173 @@
+//! Orders of the coordinator, in the only sequence in which they make sense.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hcrun_kernels::host_buffers::HostBuffers;
+use hcrun_net::group::{FormSpec, Group, LaneListener, Member};
+use hcrun_net::join::JoinBundle;
+use hcrun_protocol::control::{
+    Activity, Assignment, LinkReport, MemberAddress, ToCoordinator,
+};
+use hcrun_protocol::member::{Command, End};
+use hcrun_protocol::{Generation, Rank, Step};
+
+use super::prepare::{Prepared, prepare};
+use super::{Leaving, WorkerError, WorkerSettings};
+use crate::session::{Order, Session};
+use crate::train::Training;
+
+/// For all links of a generation to stand and be probed.
+const FORM_WITHIN: Duration = Duration::from_secs(20);
+
+/// What peers may send ahead when buckets are tiny; see `FormSpec::staging_bytes`.
+const MIN_STAGING_BYTES: usize = 1 << 20;
+
+pub(super) fn work(
+    settings: &WorkerSettings,
+    bundle: &JoinBundle,
+    session: &Session,
+    leaving: &Leaving,
+) -> Result<(), WorkerError> {
+    let assignment = match session.order()? {
+        Order::Command(Command::Load(assignment)) => assignment,
+        other => return Err(unexpected(&other)),
+    };
+    let progress = session.progress();
+    progress.enter(Activity::Preparing);
+    let slot = bundle.slot.to_string();
+    let mut prepared = prepare(&assignment, (&slot, &bundle.zone), &settings.locations, progress)?;
+    session.state_limit().set(prepared.arena_elems);
+
+    let ip = settings.address.unwrap_or(local_address(bundle.join_address)?);
+    let (lane, address) = LaneListener::bind(session.identity(), ip, assignment.listen_ports)?;
+    let (samples, held_out) = (prepared.samples, prepared.held_out);
+    session.say(ToCoordinator::Loaded { address, samples, held_out });
+
+    let (generation, members) = match session.order()? {
+        Order::Command(Command::Form { generation, members }) => (generation, members),
+        other => return Err(unexpected(&other)),
+    };
+    let spec = form_spec(&assignment, &prepared, generation, &members);
+    let group: Group<HostBuffers> = lane.form(spec)?;
+    *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(group.aborter());
+    session.say(ToCoordinator::Linked { links: link_reports(&group) });
+
+    let (start, state) = match session.order()? {
+        Order::Start { step, state } => (step, state),
+        other => return Err(unexpected(&other)),
+    };
+    if !state.is_empty() {
+        use hcrun_engine::trainer::Trainer;
+        prepared.trainer.restore(&state).map_err(crate::train::TrainFailure::from)?;
+        drop(state);
+    }
+    train(session, &assignment, &group, prepared, generation, start)?;
+    match wait_for_release(session) {
+        Ok(()) => {
+            group.close();
+            Ok(())
+        }
+        Err(end) => Err(end.into()),
+    }
+}
+
+fn train(
+    session: &Session,
+    assignment: &Assignment,
+    group: &Group<HostBuffers>,
+    prepared: Prepared,
+    generation: Generation,
+    start: Step,
+) -> Result<(), WorkerError> {
+    let Prepared { job, zones, exchange, batches, trainer, floors, .. } = prepared;
+    let me = assignment.rank;
+    let in_checkpoint_zone = |rank: Rank| zones[rank.index()] == assignment.checkpoint_zone;
+    let first = (0..zones.len()).map(Rank::from_index).find(|rank| in_checkpoint_zone(*rank));
+    let mut training = Training {
+        job: &job,
+        job_id: assignment.job,
+        generation,
+        me,
+        zones: &zones,
+        exchange: &exchange,
+        batches: &batches,
+        group,
+        session,
+        trainer,
+        hands_state: in_checkpoint_zone(me),
+        speaks: first == Some(me),
+        floors,
+    };
+    let finished = training.run(start)?;
+    let sent = training.sent();
+    let (steps, stopped, samples) = (finished.steps, finished.stopped, finished.samples);
+    session.say(ToCoordinator::Finished { steps, stopped, sent, samples });
+    session.progress().enter(Activity::Waiting);
+    Ok(())
+}
+
+fn wait_for_release(session: &Session) -> Result<(), End> {
+    loop {
+        match session.order()? {
+            Order::Command(Command::Release) => return Ok(()),
+            // A stop that crossed the end of the training.
+            Order::Command(Command::Stop) => {}
+            other => return Err(End::Protocol { what: format!("{other:?} after the training") }),
+        }
+    }
+}
+
+fn unexpected(order: &Order) -> WorkerError {
+    End::Protocol { what: format!("{order:?} out of order") }.into()
+}
+
+fn form_spec(
+    assignment: &Assignment,
+    prepared: &Prepared,
+    generation: Generation,
+    addresses: &[MemberAddress],
+) -> FormSpec {
+    let member = |(index, worker): (usize, &hcrun_protocol::control::AssignedWorker)| {
+        let rank = Rank::from_index(index);
+        let address = addresses.iter().find(|member| member.rank == rank).map(|member| member.address);
+        let (slot, zone) = (worker.slot.clone(), worker.zone.clone());
+        Member { rank, slot, zone, address, reachable: worker.reachable }
+    };
+    let segment_bytes = usize::try_from(prepared.job.exchange.segment_bytes.0).unwrap_or(usize::MAX);
+    FormSpec {
+        job: assignment.job,
+        generation,
+        me: assignment.rank,
+        members: assignment.workers.iter().enumerate().map(member).collect(),
+        deadline: FORM_WITHIN,
+        // Gradients and parameters of two steps, with headers.
+        staging_bytes: (prepared.arena_elems * size_of::<f32>() * 5).max(MIN_STAGING_BYTES),
+        segment_bytes,
+    }
+}
+
+fn link_reports(group: &Group<HostBuffers>) -> Vec<LinkReport> {
+    let report = |link: &hcrun_net::group::LinkReport| LinkReport {
+        peer: link.peer,
+        round_trip: link.round_trip,
+        mtu: link.mtu,
+    };
+    group.link_reports().iter().map(report).collect()
+}
+
+/// The address from which this host reaches the coordinator: others reach it there too, without a NAT.
+fn local_address(coordinator: SocketAddr) -> Result<IpAddr, WorkerError> {
+    let local = || -> std::io::Result<IpAddr> {
+        let any: SocketAddr = match coordinator {
+            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+            SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+        };
+        let socket = std::net::UdpSocket::bind(any)?;
+        // Connecting a UDP socket sends nothing; the kernel picks the route.
+        socket.connect(coordinator)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    local().map_err(WorkerError::Harden)
+}
