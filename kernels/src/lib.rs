@@ -24,4 +24,5 @@ mod real;
 pub mod reduce;
 pub mod update;
 
+pub use host_buffers::HostBuffers;
 pub use real::Real;
