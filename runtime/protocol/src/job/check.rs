@@ -124,7 +124,7 @@ fn check_train(job: &Job) -> Result<(), JobError> {
 fn check_exchange(job: &Job) -> Result<(), JobError> {
     let exchange = &job.exchange;
     let segment = exchange.segment_bytes.0;
-    if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment) || segment % 4096 != 0 {
+    if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment) || !segment.is_multiple_of(4096) {
         let rule = "must be a multiple of 4KiB between 4KiB and 16MiB";
         return Err(wrong("exchange.segment_bytes", exchange.segment_bytes, rule));
     }
