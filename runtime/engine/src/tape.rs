@@ -189,7 +189,7 @@ impl<T: Real> Tape<T> {
         self.ready.iter_mut().for_each(merge);
         let mut all: Vec<Range<usize>> = self.ready.concat();
         merge(&mut all);
-        assert_eq!(all, [0..arena_elems], "operations do not cover the arena");
+        assert!(all.len() == 1 && all[0] == (0..arena_elems), "operations do not cover the arena: {all:?}");
         self
     }
 

@@ -1,5 +1,7 @@
 //! Every operation against central differences in f64.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data is rounded to f32")]
+
 use hcrun_protocol::Prng;
 
 use super::*;
