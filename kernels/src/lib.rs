@@ -15,6 +15,7 @@ pub mod cross_entropy;
 pub mod digest;
 pub mod elementwise;
 pub mod embedding;
+pub mod float_environment;
 pub mod gelu;
 pub mod host_buffers;
 pub mod layer_norm;
@@ -24,5 +25,4 @@ mod real;
 pub mod reduce;
 pub mod update;
 
-pub use host_buffers::HostBuffers;
 pub use real::Real;
