@@ -119,3 +119,59 @@ kernel! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCALARS: Scalars = Scalars { learning_rate: 0.01, gradient_scale: 0.3, weight_decay: 0.1 };
+    const MOMENTS: Moments =
+        Moments { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step_size: 0.02, correction2_sqrt: 0.4 };
+
+    fn values(seed: u64, elems: usize) -> Vec<f32> {
+        let mut draws = hcrun_protocol::Prng::new(seed);
+        (0..elems).map(|_| f32::from(draws.next_u64().to_le_bytes()[0]) / 77.0 - 1.5).collect()
+    }
+
+    /// Runs `update` over slices of `step` elements; returns new parameters and both states.
+    fn over_slices(
+        step: usize,
+        update: impl Fn(&[f32], &[f32], &mut [f32], &mut [f32], &mut [f32]),
+    ) -> [Vec<f32>; 3] {
+        const ELEMS: usize = 203;
+        let (params, gradient) = (values(1, ELEMS), values(2, ELEMS));
+        let second = values(3, ELEMS).iter().map(|x| x * x).collect();
+        let [mut first, mut second, mut out] = [values(4, ELEMS), second, vec![0.0; ELEMS]];
+        for start in (0..ELEMS).step_by(step) {
+            let range = start..(start + step).min(ELEMS);
+            update(
+                &params[range.clone()],
+                &gradient[range.clone()],
+                &mut first[range.clone()],
+                &mut second[range.clone()],
+                &mut out[range],
+            );
+        }
+        [out, first, second]
+    }
+
+    /// One element at a time is what anyone can read; whole vectors must give its bits.
+    #[test]
+    fn slices_of_any_length_give_the_bits_of_single_elements() {
+        type Update = fn(&[f32], &[f32], &mut [f32], &mut [f32], &mut [f32]);
+        let updates: [Update; 5] = [
+            |p, g, _, _, out| sgd(SCALARS, p, g, out),
+            |p, g, first, _, out| momentum(SCALARS, 0.9, p, g, first, out),
+            |p, g, first, _, out| nesterov(SCALARS, 0.9, p, g, first, out),
+            |p, g, first, second, out| adam(SCALARS, MOMENTS, p, g, first, second, out),
+            |p, g, first, second, out| adamw(SCALARS, MOMENTS, p, g, first, second, out),
+        ];
+        for (index, update) in updates.into_iter().enumerate() {
+            let single = over_slices(1, update);
+            assert!(single[0].iter().all(|x| x.is_finite()));
+            for step in [3, 16, 64, 203] {
+                assert_eq!(over_slices(step, update), single, "update {index}, slices of {step}");
+            }
+        }
+    }
+}
