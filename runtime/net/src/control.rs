@@ -10,3 +10,6 @@ mod listener;
 pub use frame::{Frame, FrameError, MESSAGE_LIMIT, SEGMENT_LIMIT};
 pub use link::{ConnectError, ControlCounters, ControlLink, ControlReceiver, ControlSender, LinkError};
 pub use listener::{AcceptError, ControlListener};
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,17 @@ impl Identity {
         Ok(Identity { job, me, roots, chain, key })
     }
 
+    #[cfg(test)]
+    pub(crate) fn unchecked(
+        job: JobId,
+        me: Peer,
+        key: &KeyPair,
+        chain: CertificateChain,
+        roots: Arc<ZoneRoots>,
+    ) -> Identity {
+        Identity { job, me, roots, chain, key: Arc::new(PrivatePkcs8KeyDer::from(key.serialize_der())) }
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.0.clone()
     }
@@ -105,3 +116,6 @@ impl fmt::Debug for Identity {
 pub(crate) fn new_key() -> Result<KeyPair, IdentityError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IdentityError::Key)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ pub mod group;
 pub mod identity;
 pub mod join;
 mod loss;
+#[cfg(test)]
+mod testing;
 
 pub use endpoint::BindError;
 pub use loss::{CloseCode, LinkLoss};

@@ -47,7 +47,13 @@ pub enum LinkLoss {
     Silent(Duration),
     #[error("it no longer knows the link: the process was restarted")]
     Forgotten,
-    /// TLS and QUIC errors: certificates, another protocol, another version.
+    /// The peer's certificate is not taken here.
+    #[error("{0}")]
+    Certificate(String),
+    /// The alert does not say more; the peer's own log does.
+    #[error("it refused this process's certificate (TLS alert {alert}); its log says why")]
+    CertificateRefused { alert: u64 },
+    /// Other TLS and QUIC errors, such as another protocol or version.
     #[error("{0}")]
     Transport(String),
     #[error("the link was closed here")]
@@ -83,15 +89,35 @@ impl From<ConnectionError> for LinkLoss {
                 code: CloseCode::of(close.error_code),
                 reason: printable(&close.reason),
             },
-            ConnectionError::ConnectionClosed(close) => {
-                LinkLoss::Transport(printable(close.to_string().as_bytes()))
-            }
+            ConnectionError::ConnectionClosed(close) => match alert(u64::from(close.error_code)) {
+                Some(alert) => LinkLoss::CertificateRefused { alert },
+                None => LinkLoss::Transport(printable(close.to_string().as_bytes())),
+            },
+            ConnectionError::TransportError(error) => match error.reason.split_once(CERTIFICATE) {
+                Some((_, reason)) => LinkLoss::Certificate(printable(unwrapped(reason).as_bytes())),
+                None => LinkLoss::Transport(printable(error.to_string().as_bytes())),
+            },
             ConnectionError::TimedOut => LinkLoss::Silent(IDLE),
             ConnectionError::Reset => LinkLoss::Forgotten,
             ConnectionError::LocallyClosed => LinkLoss::ClosedHere,
             other => LinkLoss::Transport(printable(other.to_string().as_bytes())),
         }
     }
+}
+
+/// How rustls begins when it refuses a certificate.
+const CERTIFICATE: &str = "invalid peer certificate: ";
+
+/// The reason within rustls' error of others.
+fn unwrapped(reason: &str) -> &str {
+    let inner = reason.strip_prefix("Other(OtherError(").and_then(|reason| reason.strip_suffix("))"));
+    inner.unwrap_or(reason)
+}
+
+/// The TLS alert about certificates in a QUIC error code (RFC 9001, section 4.8; RFC 8446, section 6.2).
+fn alert(code: u64) -> Option<u64> {
+    let alert = code.checked_sub(0x100)?;
+    matches!(alert, 42..=46 | 48 | 116).then_some(alert)
 }
 
 impl From<ReadError> for LinkLoss {

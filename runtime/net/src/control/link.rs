@@ -87,15 +87,15 @@ pub enum ConnectError {
 
 /// A control link, both directions.
 pub struct ControlLink {
-    sender: ControlSender,
+    pub(super) sender: ControlSender,
     receiver: ControlReceiver,
 }
 
 /// The sending half.
 pub struct ControlSender {
-    stream: SendStream,
+    pub(super) stream: SendStream,
     /// What a cancelled send left behind, to go out first.
-    pending: VecDeque<Bytes>,
+    pub(super) pending: VecDeque<Bytes>,
     shared: Arc<Shared>,
 }
 
@@ -225,7 +225,7 @@ impl ControlSender {
         self.flush().await
     }
 
-    async fn flush(&mut self) -> Result<(), LinkError> {
+    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
         while let Some(chunk) = self.pending.front_mut() {
             let written = self
                 .stream

@@ -1,6 +1,8 @@
 //! TLS settings, built by hand: 1.3 only, AES-128-GCM first, one ALPN per purpose, and nothing that can be
 //! replayed or resumed. quinn's convenience settings would allow 0-RTT.
 
+use std::error::Error as _;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use hcrun_protocol::JobId;
@@ -138,12 +140,27 @@ impl Verifier {
     }
 }
 
+/// Carries the reason through rustls and quinn, which print errors of others by their `Debug` form.
+struct Refused(PeerError);
+
 /// The alert that the peer sees says only that its certificate is refused; the reason stays here.
 fn refused(error: PeerError) -> Error {
-    Error::InvalidCertificate(match error {
-        PeerError::UnknownAuthority => CertificateError::UnknownIssuer,
-        other => CertificateError::Other(OtherError(Arc::new(other))),
-    })
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(error)))))
+}
+
+impl std::error::Error for Refused {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)?;
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {source}"))
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl ServerCertVerifier for Verifier {

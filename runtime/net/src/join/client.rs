@@ -68,6 +68,10 @@ pub async fn redeem(bundle: &JoinBundle, within: Duration) -> Result<Joined, Joi
 }
 
 async fn ask(bundle: &JoinBundle) -> Result<Joined, JoinError> {
+    if bundle.protocol != PROTOCOL_VERSION {
+        let source = JoinRefusal::Protocol { launcher: bundle.protocol, worker: PROTOCOL_VERSION };
+        return Err(refused(bundle, source));
+    }
     let roots = Arc::new(ZoneRoots::from_pem(bundle.roots.clone())?);
     let key = new_key()?;
     let answer = exchange(bundle, &roots, &key).await?;
@@ -89,6 +93,10 @@ async fn ask(bundle: &JoinBundle) -> Result<Joined, JoinError> {
         return Err(JoinError::OtherSlot { got: identity.me, expected });
     }
     Ok(Joined { identity, coordinator_zone: bundle.coordinator_zone.clone(), control })
+}
+
+fn refused(bundle: &JoinBundle, source: JoinRefusal) -> JoinError {
+    JoinError::Refused { address: bundle.join_address, slot: bundle.slot.clone(), source }
 }
 
 async fn exchange(bundle: &JoinBundle, roots: &Arc<ZoneRoots>, key: &KeyPair) -> Result<Answer, JoinError> {

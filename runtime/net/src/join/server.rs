@@ -22,7 +22,7 @@ pub struct JoinServer {
     address: SocketAddr,
     identity: Identity,
     desk: Arc<Desk>,
-    events: mpsc::Receiver<JoinEvent>,
+    pub(super) events: mpsc::Receiver<JoinEvent>,
     acceptor: JoinHandle<()>,
 }
 
