@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hcrun_protocol::batch::{BatchError, BatchPlan, ClassSize};
+use hcrun_protocol::batch::{BatchError, BatchPlan, ClassSize, even_part};
 use hcrun_protocol::job::{Data, Job};
 use hcrun_protocol::placement::Placement;
 use hcrun_protocol::plan::{PlannedClass, PlannedShard};
@@ -106,16 +106,13 @@ fn check_rows(
     }
 }
 
-/// Rows dealt to `ranks` when each class is dealt evenly to its ranks by index.
+/// Rows that `ranks` read when each class is dealt evenly, as evaluation and statistics are.
 fn rows_of(classes: &[PlannedClass], ranks: &[Rank], count: impl Fn(&Split) -> u64) -> u64 {
-    let of_class = |class: &PlannedClass| -> u64 {
-        let holders = class.ranks.len().max(1) as u64;
-        let rows = count(&class.samples);
-        let position = |rank: &Rank| class.ranks.iter().position(|other| other == rank);
-        let share = |index: usize| rows / holders + u64::from((index as u64) < rows % holders);
-        ranks.iter().filter_map(position).map(share).sum()
+    let part = |class: &PlannedClass, rank: &Rank| {
+        let rows = even_part(count(&class.samples), &class.ranks, *rank);
+        rows.end - rows.start
     };
-    classes.iter().map(of_class).sum()
+    classes.iter().map(|class| ranks.iter().map(|rank| part(class, rank)).sum::<u64>()).sum()
 }
 
 /// The composition of the job's batches, checked for contributors at every step.

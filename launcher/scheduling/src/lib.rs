@@ -29,6 +29,8 @@ pub struct Inputs<'a> {
     /// One per shard of the job.
     pub manifests: &'a BTreeMap<ShardId, ShardManifest>,
     pub profile: &'a ModelProfile,
+    /// Numbers summed before the first step to standardise columns; 0 for text.
+    pub statistics_elems: usize,
 }
 
 /// Places a job and predicts what it sends.

@@ -1,10 +1,14 @@
 //! Bytes that cross zone borders, from the schedules that will be executed.
 
+use std::error::Error;
+
+use hcrun_protocol::ZoneId;
+use hcrun_protocol::exchange::{BorderTraffic, ExchangeError, ExchangePlan};
 use hcrun_protocol::placement::Placement;
-use hcrun_protocol::plan::{Traffic, add_traffic};
+use hcrun_protocol::plan::{Traffic, add_traffic, border};
 
 use crate::Inputs;
-use crate::constraint::Infeasible;
+use crate::constraint::{Constraint, Infeasible};
 
 pub(crate) struct PlannedTraffic {
     pub(crate) buckets: usize,
@@ -24,14 +28,38 @@ impl PlannedTraffic {
     }
 }
 
-pub(crate) fn traffic(inputs: &Inputs<'_>, _placement: &Placement) -> Result<PlannedTraffic, Infeasible> {
-    let buckets =
-        hcrun_protocol::units::bucket_ranges(inputs.profile.arena_elems, inputs.job.exchange.bucket_bytes);
+pub(crate) fn traffic(inputs: &Inputs<'_>, placement: &Placement) -> Result<PlannedTraffic, Infeasible> {
+    let (names, zones): (Vec<ZoneId>, Vec<_>) = placement.zones().into_iter().unzip();
+    let exchange = ExchangePlan::new(inputs.job, &zones, inputs.profile).map_err(refuse)?;
+    let statistics = match inputs.statistics_elems {
+        0 => BorderTraffic::new(),
+        elems => exchange.bytes_of_statistics(elems).map_err(refuse)?,
+    };
     Ok(PlannedTraffic {
-        buckets: buckets.len(),
-        rounds_per_step: 0,
-        step: Traffic::new(),
-        evaluation: Traffic::new(),
-        statistics: Traffic::new(),
+        buckets: exchange.buckets().len(),
+        rounds_per_step: exchange.step_rounds().count(),
+        step: named(&names, exchange.bytes_per_step()),
+        evaluation: named(&names, exchange.bytes_per_evaluation()),
+        statistics: named(&names, statistics),
     })
+}
+
+/// Zones by name instead of index.
+fn named(names: &[ZoneId], traffic: BorderTraffic) -> Traffic {
+    let mut named = Traffic::new();
+    for (crossing, classes) in traffic {
+        let bytes = classes.into_iter().map(|(class, flow)| (class.name().to_owned(), flow.bytes));
+        named.insert(border(&names[crossing.from], &names[crossing.to]), bytes.collect());
+    }
+    named
+}
+
+fn refuse(error: ExchangeError) -> Infeasible {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    Constraint::Exchange(text).into()
 }

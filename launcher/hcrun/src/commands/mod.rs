@@ -2,12 +2,14 @@
 
 mod completions;
 mod explain;
+mod plan;
 mod run;
+mod shard;
 mod worker;
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandLine, Verb};
+use crate::cli::{CommandLine, ShardVerb, Verb};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 
@@ -19,6 +21,8 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Resume(args) => return run::resume(&args, &global, output),
         Verb::Predict(args) => run::predict(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
+        Verb::Plan(args) => plan::plan(&args, output),
+        Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),
         _ => Err(Failure::new(&crate::codes::INTERNAL, "this verb is not built yet")),
