@@ -43,6 +43,13 @@ mod tests {
         }
     }
 
+    /// Digests travel between builds and lie in checkpoints: their definition stays. From a second
+    /// implementation.
+    #[test]
+    fn digests_are_pinned() {
+        assert_eq!(digest(7, &[1.0, -2.5, 0.0]), 0x59a8_c034_adb2_9ade);
+    }
+
     #[test]
     fn a_changed_bit_and_two_swapped_values_show() {
         let values = [1.0_f32, 2.0, 3.0];
