@@ -7,6 +7,7 @@
 //! gathered norm, and [`optimizer::Optimizer::apply`] into a second arena.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod clip;
 pub mod data;
 pub mod learning_rate;

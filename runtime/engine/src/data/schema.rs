@@ -134,6 +134,17 @@ impl Schema {
         Ok(Schema { inputs, target: encoded_target, features, outputs })
     }
 
+    /// Whether every feature lies inside a row: a schema read from a file may say anything.
+    pub(crate) fn features_fit(&self) -> bool {
+        let end = |input: &Input| match &input.role {
+            Role::Number { feature } => feature.checked_add(1),
+            Role::Category { feature, values, unknown } => {
+                feature.checked_add(values.len() + usize::from(*unknown))
+            }
+        };
+        self.inputs.iter().all(|input| end(input).is_some_and(|end| end <= self.features))
+    }
+
     /// The feature of every numeric column, in order: what statistics are kept of.
     pub fn numeric_features(&self) -> impl Iterator<Item = (&str, usize)> {
         self.inputs.iter().filter_map(|input| match input.role {
