@@ -1,6 +1,6 @@
 //! Causal attention over several heads, in tiles of query rows.
 //!
-//! Scores are formed for [`TILE`] query rows at a time against the keys up to the tile's end, so that the
+//! Scores are formed for 64 query rows at a time against the keys up to the tile's end, so that the
 //! masked half is mostly skipped and memory grows with the length, not its square. The way back recomputes
 //! them from each row's logsumexp. Source: Dao, "FlashAttention-2", 2023.
 
