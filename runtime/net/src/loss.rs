@@ -64,12 +64,14 @@ pub enum LinkLoss {
     Ended,
 }
 
-/// Longest reason that is sent or kept from a peer.
+/// Longest reason that is sent; it has to fit one packet.
 const REASON_BYTES: usize = 256;
+/// Longest reason that is kept.
+const KEPT_BYTES: usize = 512;
 
 /// A reason from a peer, fit for a log line.
 fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(REASON_BYTES)]).into_owned();
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(KEPT_BYTES)]).into_owned();
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

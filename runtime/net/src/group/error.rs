@@ -118,6 +118,10 @@ pub enum RoundError {
         #[source]
         source: LinkLoss,
     },
+    /// The peer closed the group. `blamed` is who it saw fail, and `reason` what the first of all who gave
+    /// up said; news of a failure may come from a bystander before its effect is seen here.
+    #[error("step {step}: {peer} ({rank}) gave up: {reason}")]
+    GaveUp { peer: Box<Peer>, rank: Rank, blamed: Option<Rank>, step: Step, reason: String },
     /// The peer's fault; its link is closed.
     #[error("step {step}: {peer} ({rank}) broke the protocol")]
     PeerFault {
@@ -161,8 +165,29 @@ impl RoundError {
             RoundError::PeerLost { rank, .. }
             | RoundError::PeerFault { rank, .. }
             | RoundError::PeerLate { rank, .. } => Some(*rank),
+            RoundError::GaveUp { rank, blamed, .. } => Some(blamed.unwrap_or(*rank)),
             _ => None,
         }
+    }
+
+    /// What is said when the group is closed for this: who is blamed, then why.
+    pub(super) fn farewell(&self) -> String {
+        let blamed = self.peer().map_or("-".to_owned(), |rank| rank.0.to_string());
+        let reason = match self {
+            RoundError::Aborted { reason, .. } | RoundError::GaveUp { reason, .. } => reason.clone(),
+            other => {
+                let source = std::error::Error::source(other).map(|source| format!(": {source}"));
+                format!("{other}{}", source.unwrap_or_default())
+            }
+        };
+        format!("{blamed} {reason}")
+    }
+
+    /// Reads the [`Self::farewell`] of a peer. Its blame is evidence, not proof.
+    pub(super) fn gave_up(peer: Peer, rank: Rank, ranks: usize, step: Step, farewell: &str) -> RoundError {
+        let (blamed, reason) = farewell.split_once(' ').unwrap_or(("-", farewell));
+        let blamed = blamed.parse().ok().map(Rank).filter(|rank| rank.index() < ranks);
+        RoundError::GaveUp { peer: Box::new(peer), rank, blamed, step, reason: reason.to_owned() }
     }
 
     /// The same failure as another round of the group sees it.
@@ -170,6 +195,7 @@ impl RoundError {
         let mut error = self.clone();
         match &mut error {
             RoundError::PeerLost { step, .. }
+            | RoundError::GaveUp { step, .. }
             | RoundError::PeerFault { step, .. }
             | RoundError::PeerLate { step, .. }
             | RoundError::Round { step, .. }

@@ -19,10 +19,10 @@ use crate::loss::CloseCode;
 
 /// A bound lane that is not part of a group yet. Callers already queue at its port.
 pub struct LaneListener {
-    identity: Identity,
+    pub(super) identity: Identity,
     address: SocketAddr,
-    start: oneshot::Sender<Work>,
-    lane: Lane,
+    pub(super) start: oneshot::Sender<Work>,
+    pub(super) lane: Lane,
 }
 
 /// The lane's thread. It ends when its work does, or when none comes.
@@ -31,7 +31,7 @@ pub(super) struct Lane {
 }
 
 /// What the thread does with its endpoint, once it is known.
-type Work = Box<dyn FnOnce(Endpoint) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+pub(super) type Work = Box<dyn FnOnce(Endpoint) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
 impl LaneListener {
     /// Binds a UDP socket at `ip`, at the first free port of `ports` or at any, and starts the lane's thread.

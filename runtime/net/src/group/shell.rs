@@ -149,7 +149,7 @@ impl<B: Buffers> Shell<B> {
                 if worked >= WORK_SLICE_BYTES {
                     worked = 0;
                     if let Ok(reason) = causes.try_recv() {
-                        self.fail(RoundError::Aborted { step: Step(0), reason });
+                        self.fail(RoundError::Aborted { step: self.step(), reason });
                     }
                     self.on_tick();
                     tokio::task::yield_now().await;
@@ -163,7 +163,7 @@ impl<B: Buffers> Shell<B> {
                     Some(Command::Submit { spec, reply }) => self.on_submit(spec, reply),
                     Some(Command::Close) | None => break,
                 },
-                Some(reason) = causes.recv() => self.fail(RoundError::Aborted { step: Step(0), reason }),
+                Some(reason) = causes.recv() => self.fail(RoundError::Aborted { step: self.step(), reason }),
                 Some(Ok((peer, Err(loss)))) = self.writers.join_next() => self.on_lost(peer, loss),
                 () = tokio::time::sleep_until(wake.into()) => self.on_tick(),
             }
@@ -426,8 +426,13 @@ impl<B: Buffers> Shell<B> {
     }
 
     fn on_gone(&mut self, rank: Rank, step: Step, source: LinkLoss) {
-        let peer = Box::new(self.member(rank).peer());
-        self.fail(RoundError::PeerLost { peer, rank, step, source });
+        let peer = self.member(rank).peer();
+        self.fail(match source {
+            LinkLoss::ClosedByPeer { code: CloseCode::Aborted, reason } => {
+                RoundError::gave_up(peer, rank, self.spec.members.len(), step, &reason)
+            }
+            source => RoundError::PeerLost { peer: Box::new(peer), rank, step, source },
+        });
     }
 
     fn on_fault(&mut self, rank: Rank, step: Step, source: SegmentFault) {
@@ -453,11 +458,10 @@ impl<B: Buffers> Shell<B> {
         if self.failure.is_some() {
             return;
         }
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        let text = format!("{error}{cause}");
-        tracing::debug!(cause = %text, "the group failed");
+        let farewell = error.farewell();
+        tracing::debug!(cause = %farewell, "the group failed");
         for link in self.links.values() {
-            loss::close(&link.connection, CloseCode::Aborted, &text);
+            loss::close(&link.connection, CloseCode::Aborted, &farewell);
         }
         for (id, active) in std::mem::take(&mut self.active) {
             drop(active.reply.send(Err(error.at(id.step))));

@@ -1,1 +1,497 @@
+//! Groups over real QUIC on loopback: all ranks in one process, a thread each.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hcrun_protocol::buffers::{BufferError, Buffers};
+use hcrun_protocol::dtype::{Codec, DType};
+use hcrun_protocol::frame::{FrameClass, SegmentHeader, payload_crc32c};
+use hcrun_protocol::job::Algorithm;
+use hcrun_protocol::round::{Cause, RoundId};
+use hcrun_protocol::schedule::{Collective, Coverage, Level, Phase, Schedule, Shape, Write};
+use hcrun_protocol::{Generation, Prng, Rank, Span, Step};
+
+use super::form::{self, Link};
+use super::*;
+use crate::identity::Identity;
+use crate::loss::LinkLoss;
+use crate::testing::{Fixture, JOB, LOOPBACK};
+
+const GENERATION: Generation = Generation(3);
+const LONG: Span = Span::from_secs(20);
+const ELEMS: usize = 3_000;
+
+/// f32 levels, the plain way.
+#[derive(Debug, Clone, PartialEq)]
+struct Plain(Vec<Vec<f32>>);
+
+impl Plain {
+    fn level(&mut self, level: Level) -> &mut Vec<f32> {
+        let elems = self.0[0].len();
+        while self.0.len() <= level.index() {
+            self.0.push(vec![0.0; elems]);
+        }
+        &mut self.0[level.index()]
+    }
+}
+
+impl Buffers for Plain {
+    fn elems(&self) -> usize {
+        self.0[0].len()
+    }
+
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    fn encode(&mut self, level: Level, range: Range<usize>, out: &mut Vec<u8>) {
+        self.level(level)[range].iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+    }
+
+    fn receive(
+        &mut self,
+        level: Level,
+        range: Range<usize>,
+        write: Write,
+        payload: &[u8],
+    ) -> Result<(), BufferError> {
+        let (values, _) = payload.as_chunks::<4>();
+        if values.len() != range.len() {
+            return Err(BufferError::Length { got: payload.len(), elems: range.len(), dtype: DType::F32 });
+        }
+        for (own, value) in self.level(level)[range].iter_mut().zip(values) {
+            let value = f32::from_le_bytes(*value);
+            *own = if write == Write::Add { *own + value } else { value };
+        }
+        Ok(())
+    }
+
+    fn combine(&mut self, from: Level, into: Level, range: Range<usize>, write: Write) {
+        let values = self.level(from)[range.clone()].to_vec();
+        for (own, value) in self.level(into)[range].iter_mut().zip(values) {
+            *own = if write == Write::Add { *own + value } else { value };
+        }
+    }
+}
+
+/// Ranks in zones: `[2, 1]` is two private ranks and a public one.
+struct World {
+    fixture: Fixture,
+    zones: Vec<Vec<Rank>>,
+    schedule: Schedule,
+}
+
+impl World {
+    fn new(sizes: &[usize]) -> World {
+        let mut ranks = (0..).map(Rank::from_index);
+        let zones: Vec<Vec<Rank>> = sizes.iter().map(|size| ranks.by_ref().take(*size).collect()).collect();
+        let shape = Shape {
+            zones: zones.clone(),
+            elems: ELEMS,
+            align: 8,
+            segment_elems: 100,
+            algorithm: Algorithm::Zoned,
+        };
+        let schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
+        World { fixture: Fixture::new(), zones, schedule }
+    }
+
+    fn ranks(&self) -> Vec<Rank> {
+        self.zones.concat()
+    }
+
+    fn identity(&self, rank: Rank) -> Identity {
+        let zone = self.zones.iter().position(|zone| zone.contains(&rank)).unwrap();
+        self.fixture.worker(&format!("{}-{}", ["private", "public"][zone], rank.0))
+    }
+
+    fn member(&self, rank: Rank, address: SocketAddr) -> Member {
+        let me = self.identity(rank).me;
+        let crate::identity::PeerName::Slot(slot) = me.name else { unreachable!() };
+        Member { rank, slot, zone: me.zone, address: Some(address), reachable: true }
+    }
+
+    fn listen(&self) -> (Vec<LaneListener>, Vec<Member>) {
+        let bind = |rank: Rank| LaneListener::bind(&self.identity(rank), LOOPBACK, None).unwrap();
+        let (listeners, addresses): (Vec<_>, Vec<_>) = self.ranks().into_iter().map(bind).unzip();
+        let members = self
+            .ranks()
+            .into_iter()
+            .zip(addresses)
+            .map(|(rank, address)| self.member(rank, address))
+            .collect();
+        (listeners, members)
+    }
+
+    fn form(&self) -> Vec<Group<Plain>> {
+        let (listeners, members) = self.listen();
+        form_all(listeners, &members).into_iter().map(Result::unwrap).collect()
+    }
+
+    /// Rank 0 as a group, rank 1 as bare links of `mischief`.
+    fn form_with_mischief<F>(&self, mischief: impl FnOnce(Vec<Link>) -> F + Send + 'static) -> Group<Plain>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let (mut listeners, members) = self.listen();
+        let LaneListener { identity, start, lane, .. } = listeners.pop().unwrap();
+        let its_spec = spec(Rank(1), &members);
+        let started = start.send(Box::new(move |endpoint| {
+            Box::pin(async move {
+                mischief(form::form(&endpoint, &identity, &its_spec).await.unwrap()).await;
+            })
+        }));
+        assert!(started.is_ok());
+        // It ends by itself when its only link is closed.
+        std::mem::forget(lane);
+        listeners.pop().unwrap().form(spec(Rank(0), &members)).unwrap()
+    }
+
+    fn own(&self, rank: Rank) -> Plain {
+        let mut prng = Prng::keyed(&[7, u64::from(rank.0)]);
+        #[expect(clippy::cast_possible_truncation, reason = "any float does")]
+        let values = (0..ELEMS).map(|_| prng.normal() as f32).collect();
+        Plain(vec![values])
+    }
+
+    fn round(&self, rank: Rank, step: u64, tag: u32) -> RoundSpec<Plain> {
+        RoundSpec {
+            id: RoundId { generation: GENERATION, attempt: 0, step: Step(step), tag },
+            classes: RoundClasses::GRADIENTS,
+            program: self.schedule.program(rank).unwrap().clone(),
+            buffers: self.own(rank),
+            deadline: LONG,
+        }
+    }
+
+    fn result(&self, mut buffers: Plain) -> Vec<u32> {
+        buffers.level(self.schedule.result_level()).iter().map(|value| value.to_bits()).collect()
+    }
+}
+
+fn spec(me: Rank, members: &[Member]) -> FormSpec {
+    FormSpec {
+        job: JOB,
+        generation: GENERATION,
+        me,
+        members: members.to_vec(),
+        deadline: Duration::from_secs(20),
+        staging_bytes: 1 << 20,
+        segment_bytes: 1 << 16,
+    }
+}
+
+fn form_all(listeners: Vec<LaneListener>, members: &[Member]) -> Vec<Result<Group<Plain>, FormError>> {
+    thread::scope(|scope| {
+        let form = |(index, listener): (usize, LaneListener)| {
+            let spec = spec(Rank::from_index(index), members);
+            scope.spawn(move || listener.form(spec))
+        };
+        let forming: Vec<_> = listeners.into_iter().enumerate().map(form).collect();
+        forming.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn all_ranks_end_with_the_same_bits_and_the_planned_bytes() {
+    for sizes in [&[1][..], &[2], &[1, 1], &[2, 1], &[2, 2], &[1, 3]] {
+        let world = World::new(sizes);
+        let groups = world.form();
+        let handles: Vec<_> =
+            groups.iter().zip(world.ranks()).map(|(g, r)| g.submit(world.round(r, 0, 0))).collect();
+        let results: Vec<_> =
+            handles.into_iter().map(|handle| world.result(handle.wait().unwrap())).collect();
+        assert!(results.iter().all(|result| *result == results[0]), "{sizes:?}");
+        let owns: Vec<_> = world.ranks().into_iter().map(|rank| world.own(rank)).collect();
+        for (index, bits) in results[0].iter().enumerate() {
+            let expected: f32 = owns.iter().map(|own| own.0[0][index]).sum();
+            assert!((f32::from_bits(*bits) - expected).abs() < 1e-5, "{sizes:?}: element {index}");
+        }
+        let traffic = world.schedule.traffic(DType::F32);
+        for (group, rank) in groups.iter().zip(world.ranks()) {
+            assert_eq!(group.link_reports().len(), groups.len() - 1);
+            let sent = |to: Rank| -> u64 {
+                group.counters().snapshot().iter().filter(|row| row.peer == to).map(|row| row.sent).sum()
+            };
+            for to in world.ranks() {
+                let planned = traffic.links.get(&(rank, to)).map_or(0, |flow| flow.bytes);
+                assert_eq!(sent(to), planned, "{sizes:?}: {rank} to {to}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rounds_match_by_step_and_tag_whatever_the_order_of_submission() {
+    let world = World::new(&[1, 1]);
+    let groups = world.form();
+    let order = |rank: u16| if rank == 0 { [0, 1, 2] } else { [2, 0, 1] };
+    let mut results = Vec::new();
+    // Rank 1 submits only after rank 0's segments are on their way: they arrive early and wait.
+    for (group, rank) in groups.iter().zip(world.ranks()) {
+        let handles: Vec<_> =
+            order(rank.0).iter().map(|tag| group.submit(world.round(rank, 4, *tag))).collect();
+        results.push((rank, handles));
+    }
+    for (_, handles) in results {
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+    }
+    let again = groups[0].submit(world.round(Rank(0), 4, 1)).wait().unwrap_err();
+    assert!(matches!(again, RoundError::Twice(_)), "{again}");
+}
+
+#[test]
+fn an_abort_fails_everyone_and_says_why() {
+    let world = World::new(&[2, 1]);
+    let groups = world.form();
+    let waiting: Vec<_> = (0..2).map(|i| groups[i].submit(world.round(Rank::from_index(i), 5, 0))).collect();
+    groups[2].aborter().abort("the disk is full");
+    for handle in waiting {
+        let error = handle.wait().unwrap_err();
+        // Rank 1 may tell rank 0 of it before rank 2 does.
+        let RoundError::GaveUp { step: Step(5), reason, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(reason, "the disk is full");
+        assert_eq!(error.peer(), Some(Rank(2)), "{error:?}");
+    }
+    let later = groups[2].submit(world.round(Rank(2), 6, 0)).wait().unwrap_err();
+    assert!(matches!(&later, RoundError::Aborted { step: Step(6), reason } if reason == "the disk is full"));
+}
+
+#[test]
+fn a_peer_that_never_comes_is_named_at_the_deadline() {
+    let world = World::new(&[1, 1]);
+    let groups = world.form();
+    let round = RoundSpec { deadline: Span::from_millis(50), ..world.round(Rank(0), 9, 0) };
+    let error = groups[0].submit(round).wait().unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            RoundError::PeerLate { rank: Rank(1), step: Step(9), source: Cause::Awaited { .. }, .. }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(error.peer(), Some(Rank(1)));
+}
+
+#[test]
+fn a_peer_that_leaves_in_a_round_is_named_by_all_others() {
+    let world = World::new(&[2, 2]);
+    let mut groups = world.form();
+    let handles: Vec<_> = (0..3).map(|i| groups[i].submit(world.round(Rank::from_index(i), 1, 0))).collect();
+    groups.pop().unwrap().close();
+    let errors: Vec<_> = handles.into_iter().map(|handle| handle.wait().unwrap_err()).collect();
+    for error in errors {
+        assert_eq!(error.peer(), Some(Rank(3)), "{error:?}");
+        let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
+        assert!(text.contains("`public-3` in zone `public`"), "{text}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_done_may_leave_while_others_finish() {
+    let world = World::new(&[1, 1]);
+    let mut groups = world.form();
+    let last = groups.pop().unwrap();
+    let handle = last.submit(world.round(Rank(1), 0, 0));
+    let other = groups[0].submit(world.round(Rank(0), 0, 0));
+    handle.wait().unwrap();
+    last.close();
+    other.wait().unwrap();
+}
+
+#[test]
+fn ports_are_free_after_a_close() {
+    let world = World::new(&[2]);
+    let (listeners, members) = world.listen();
+    let groups = form_all(listeners, &members);
+    groups.into_iter().for_each(|group| group.unwrap().close());
+    for member in members {
+        UdpSocket::bind(member.address.unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_port_range_in_use_is_an_error_that_names_it() {
+    let taken = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let world = World::new(&[1]);
+    let error = LaneListener::bind(&world.identity(Rank(0)), LOOPBACK, Some([port, port])).err().unwrap();
+    assert!(error.to_string().contains(&port.to_string()), "{error}");
+}
+
+#[test]
+fn only_the_end_that_can_be_dialled_is_dialled() {
+    let world = World::new(&[1, 1]);
+    let (listeners, mut members) = world.listen();
+    // Rank 0 would be dialled by rank 1; now it has to dial.
+    members[0].reachable = false;
+    members[0].address = None;
+    form_all(listeners, &members).into_iter().for_each(|group| drop(group.unwrap()));
+
+    let (listeners, mut members) = world.listen();
+    members.iter_mut().for_each(|member| member.reachable = false);
+    for group in form_all(listeners, &members) {
+        assert!(matches!(group, Err(FormError::NeitherReachable { .. })));
+    }
+}
+
+#[test]
+fn a_member_with_another_slot_or_generation_is_refused_and_named() {
+    let world = World::new(&[1, 1]);
+    // Rank 1's place in the list is given to a slot that is not at its address.
+    let (listeners, members) = world.listen();
+    let mut elsewhere = members.clone();
+    elsewhere[1].slot = crate::testing::slot("public-7");
+    let mut specs = vec![spec(Rank(0), &elsewhere), spec(Rank(1), &members)];
+    specs[0].deadline = Duration::from_millis(300);
+    let mut errors = Vec::new();
+    thread::scope(|scope| {
+        let forming: Vec<_> = listeners
+            .into_iter()
+            .zip(specs)
+            .map(|(listener, spec)| scope.spawn(move || listener.form::<Plain>(spec).err().unwrap()))
+            .collect();
+        errors.extend(forming.into_iter().map(|thread| thread.join().unwrap()));
+    });
+    let FormError::Deadline { missing, .. } = &errors[0] else { panic!("{:?}", errors[0]) };
+    assert!(missing[0].to_string().starts_with("`public-7` in zone `public` dials"), "{}", missing[0]);
+    assert!(errors[0].to_string().contains("no member that should dial here: `public-1`"), "{}", errors[0]);
+    assert!(matches!(&errors[1], FormError::Link { .. }), "{:?}", errors[1]);
+}
+
+#[test]
+fn garbage_at_a_lane_port_does_not_keep_a_group_from_forming() {
+    let world = World::new(&[1, 1]);
+    let (listeners, members) = world.listen();
+    let stranger = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    for length in 1..250u8 {
+        let garbage: Vec<u8> = (0..length).map(|i| i.wrapping_mul(length) ^ 0xc0).collect();
+        for member in &members {
+            stranger.send_to(&garbage, member.address.unwrap()).unwrap();
+        }
+    }
+    form_all(listeners, &members).into_iter().for_each(|group| drop(group.unwrap()));
+}
+
+/// A header that rank 0 would accept from rank 1, for round (step 0, tag 0).
+fn header(payload: &[u8]) -> SegmentHeader {
+    SegmentHeader {
+        class: FrameClass::GradientSum,
+        job: JOB,
+        generation: GENERATION,
+        attempt: 0,
+        source: Rank(1),
+        round: 0,
+        step: Step(0),
+        offset: 0,
+        elems: u32::try_from(payload.len() / 4).unwrap(),
+        dtype: DType::F32,
+        codec: Codec::None,
+        phase: Phase(200),
+        coverage: Coverage::Complete,
+        payload_crc32c: payload_crc32c(payload),
+    }
+}
+
+/// What rank 0 says when rank 1, in another zone, writes `bytes`.
+fn fault_of(bytes: Vec<u8>) -> RoundError {
+    let world = World::new(&[1, 1]);
+    let group = world.form_with_mischief(|links| async move {
+        let connection = links[0].connection.clone();
+        let mut stream = connection.open_uni().await.unwrap();
+        drop(stream.write_chunk(Bytes::from(bytes)).await);
+        drop(stream.finish());
+        connection.closed().await;
+    });
+    group.submit(world.round(Rank(0), 0, 0)).wait().unwrap_err()
+}
+
+#[test]
+fn what_no_honest_peer_sends_is_its_fault() {
+    type Expected = fn(&SegmentFault) -> bool;
+    let payload = vec![0; 400];
+    let frame = |header: SegmentHeader| [&header.encode()[..], &payload].concat();
+    let good = || header(&payload);
+    let mut flipped = frame(good());
+    *flipped.last_mut().unwrap() ^= 1;
+    let large = SegmentHeader { elems: 1 << 28, ..good() };
+    let wrong: Vec<(&str, Vec<u8>, Expected)> = vec![
+        ("noise", vec![0x5a; 200], |f| matches!(f, SegmentFault::Frame(_))),
+        ("a length over the limit", large.encode().to_vec(), |f| matches!(f, SegmentFault::Frame(_))),
+        ("a flipped bit", flipped, |f| matches!(f, SegmentFault::Frame(_))),
+        ("another source", frame(SegmentHeader { source: Rank(0), ..good() }), |f| {
+            matches!(f, SegmentFault::Source { .. })
+        }),
+        ("another job", frame(SegmentHeader { job: hcrun_protocol::JobId(1), ..good() }), |f| {
+            matches!(f, SegmentFault::Job { .. })
+        }),
+        ("a later generation", frame(SegmentHeader { generation: Generation(4), ..good() }), |f| {
+            matches!(f, SegmentFault::Generation { .. })
+        }),
+        (
+            "a gradient across the border",
+            frame(SegmentHeader { class: FrameClass::Gradient, ..good() }),
+            |f| matches!(f, SegmentFault::Border { .. }),
+        ),
+        (
+            "a partial sum across the border",
+            frame(SegmentHeader { coverage: Coverage::Partial, ..good() }),
+            |f| matches!(f, SegmentFault::Border { .. }),
+        ),
+        ("another class", frame(SegmentHeader { class: FrameClass::Metrics, ..good() }), |f| {
+            matches!(f, SegmentFault::Class { .. })
+        }),
+        ("another type", frame(SegmentHeader { dtype: DType::F64, elems: 50, ..good() }), |f| {
+            matches!(f, SegmentFault::DType { .. })
+        }),
+        ("a segment of no schedule", frame(good()), |f| {
+            matches!(f, SegmentFault::Schedule(Cause::Unexpected { .. }))
+        }),
+        ("too much too early", frame(SegmentHeader { step: Step(1), ..good() }).repeat(3_000), |f| {
+            matches!(f, SegmentFault::TooFarAhead { .. })
+        }),
+    ];
+    for (case, bytes, expected) in wrong {
+        let error = fault_of(bytes);
+        let RoundError::PeerFault { peer, source, .. } = &error else { panic!("{case}: {error:?}") };
+        assert!(expected(source), "{case}: {source:?}");
+        assert_eq!(peer.to_string(), "`public-1` in zone `public`");
+    }
+}
+
+#[test]
+fn a_stream_cut_within_a_segment_loses_the_peer() {
+    let payload = vec![0; 400];
+    let frame = [&header(&payload).encode()[..], &payload].concat();
+    for cut in [1, 63, 64, 65, frame.len() - 1] {
+        let error = fault_of(frame[..cut].to_vec());
+        assert!(
+            matches!(&error, RoundError::PeerLost { source: LinkLoss::Truncated, .. }),
+            "{cut}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn frames_of_an_older_generation_are_dropped_and_counted() {
+    let world = World::new(&[1, 1]);
+    let (sent, arrived) = std::sync::mpsc::channel();
+    let group = world.form_with_mischief(move |links| async move {
+        let connection = links[0].connection.clone();
+        let mut stream = connection.open_uni().await.unwrap();
+        let old = SegmentHeader { generation: Generation(2), ..header(&[0; 8]) };
+        stream.write_all(&[&old.encode()[..], &[0; 8]].concat()).await.unwrap();
+        stream.write_all(&[0xff; 64]).await.unwrap();
+        connection.closed().await;
+        sent.send(()).unwrap();
+    });
+    // The noise behind the old frame closes the link, so the old one has been seen by then.
+    arrived.recv().unwrap();
+    assert_eq!(group.counters().outdated_frames(), 1);
+    assert!(group.counters().snapshot().is_empty());
+}
