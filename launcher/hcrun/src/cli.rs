@@ -191,6 +191,15 @@ pub struct WorkerArgs {
     /// Where this node keeps data files; searched in order (may be repeated)
     #[arg(long = "data-root", value_name = "DIR")]
     pub data_roots: Vec<PathBuf>,
+    /// Where one shard lies, as the local backend says it: `--shard emma=/data/emma.txt` (may be repeated)
+    #[arg(long = "shard", value_name = "ID=PATH", hide = true)]
+    pub shards: Vec<std::ffi::OsString>,
+    /// Address at which other workers reach this one [default: the one this host uses towards the launcher]
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Process whose end ends this worker
+    #[arg(long, value_name = "PID", hide = true)]
+    pub parent: Option<i32>,
 }
 
 /// A zone on the command line.

@@ -14,6 +14,7 @@ pub mod manifests;
 pub mod output;
 pub mod prepare;
 pub mod report;
+mod run;
 pub mod run_dir;
 pub mod settings;
 

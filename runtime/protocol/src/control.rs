@@ -122,8 +122,8 @@ pub struct Assignment {
     pub columns: Vec<crate::manifest::Column>,
     /// Zones as this job knows them, so that the worker can check its shards by itself.
     pub zones: Vec<AssignedZone>,
-    /// Statistics of a resumed model; empty where they are still to be gathered, and for text.
-    pub statistics: Vec<f64>,
+    /// Statistics of a resumed model as JSON; empty where they are still to be gathered, and for text.
+    pub statistics_json: String,
     pub listen_ports: Option<[u16; 2]>,
     /// The zone whose workers hand their state to the coordinator at a checkpoint.
     pub checkpoint_zone: ZoneId,

@@ -118,9 +118,10 @@ pub enum Event {
     Started {
         step: Step,
     },
-    /// Reports in rank order.
+    /// The digest of all parameters, and reports in rank order.
     Committed {
         step: Step,
+        digest: u64,
         reports: Vec<StepReport>,
     },
     Evaluated {
@@ -409,8 +410,8 @@ impl Coordinator {
     fn on_step_done(&mut self, now: Time, rank: Rank, step: Step, digests: Vec<u64>, report: StepReport) {
         match self.commits.add(rank, step, digests, report) {
             Ok(committed) => {
-                for (step, reports) in committed {
-                    self.event(Event::Committed { step, reports });
+                for commit::Committed { step, digest, reports } in committed {
+                    self.event(Event::Committed { step, digest, reports });
                 }
             }
             Err(commit::Refusal::Differs { rank, text }) => {

@@ -6,9 +6,12 @@ use crate::cli::{Global, PredictArgs, ResumeArgs, RunArgs};
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
+use crate::prepare;
+use crate::run;
 
-pub(crate) fn run(_args: &RunArgs, _global: &Global, _output: &Output) -> Result<ExitCode> {
-    Err(Failure::new(&codes::INTERNAL, "`run` is not built yet"))
+pub(crate) fn run(args: &RunArgs, global: &Global, output: &Output) -> Result<ExitCode> {
+    let prepared = prepare::prepare(&args.job)?;
+    run::start(&prepared, &args.serve, &global.runs_dir, output)
 }
 
 pub(crate) fn resume(_args: &ResumeArgs, _global: &Global, _output: &Output) -> Result<ExitCode> {

@@ -13,9 +13,7 @@ use hcrun_protocol::control::ToWorker;
 use hcrun_protocol::coordinator::{Coordinator, Event, Exit, Input, Outcome, Output, Settings};
 use hcrun_protocol::frame::SegmentHeader;
 use hcrun_protocol::{SlotId, Step, Time, control_codec};
-use tokio::sync::mpsc::{
-    Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
-};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
 use super::resumed::ResumedState;
 use super::state::Assembly;
@@ -43,7 +41,6 @@ pub(super) trait Observer {
     fn on_join_event(&mut self, event: &JoinEvent);
     /// Something odd that does not end the run: a stranger at the door.
     fn on_note(&mut self, text: &str);
-    fn on_status(&mut self, request: StopRequest);
 }
 
 enum FromLink {
@@ -75,8 +72,17 @@ const READ_AHEAD: usize = 256;
 
 /// Drives the job to its end. All links are closed when this returns.
 pub(super) async fn drive(control: Control<'_>) -> Outcome {
-    let Control { settings, mut listener, mut join, mut exits, mut stops, resumed, assembly, store, observer } =
-        control;
+    let Control {
+        settings,
+        mut listener,
+        mut join,
+        mut exits,
+        mut stops,
+        resumed,
+        assembly,
+        store,
+        observer,
+    } = control;
     let (arrivals, mut arrived) = channel(READ_AHEAD);
     let (stored, mut done) = unbounded_channel();
     let mut driver = Driver {
@@ -110,13 +116,10 @@ pub(super) async fn drive(control: Control<'_>) -> Outcome {
             Some((slot, arrival)) = arrived.recv() => driver.on_arrival(slot, arrival),
             Some((slot, exit)) = exits.recv() => driver.feed(Input::ProcessExited { slot, exit }),
             Some((step, result)) = done.recv() => driver.on_stored(step, result),
-            Some(request) = stops.recv() => match request {
-                StopRequest::Status(_) => driver.observer.on_status(request),
-                StopRequest::Signal | StopRequest::Verb => {
-                    stop_requests += 1;
-                    driver.feed(if stop_requests == 1 { Input::Stop } else { Input::Kill });
-                }
-            },
+            Some(StopRequest) = stops.recv() => {
+                stop_requests += 1;
+                driver.feed(if stop_requests == 1 { Input::Stop } else { Input::Kill });
+            }
             () = tokio::time::sleep(wait) => driver.feed(Input::Tick),
         }
     };
@@ -256,4 +259,3 @@ async fn read(slot: SlotId, mut receiver: ControlReceiver, arrivals: Sender<(Slo
         }
     }
 }
-

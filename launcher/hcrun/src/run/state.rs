@@ -32,9 +32,10 @@ impl Assembly {
         if !self.open.contains_key(&header.step) && self.open.len() >= MAX_OPEN {
             return Err(format!("state after step {} while {MAX_OPEN} others are open", header.step));
         }
-        let arenas = self.open.entry(header.step).or_insert_with(|| {
-            (0..self.arenas).map(|_| vec![0.0; self.arena_elems]).collect()
-        });
+        let arenas = self
+            .open
+            .entry(header.step)
+            .or_insert_with(|| (0..self.arenas).map(|_| vec![0.0; self.arena_elems]).collect());
         let arena = usize::try_from(header.round).ok().and_then(|index| arenas.get_mut(index));
         let place = header.range().zip(arena).and_then(|(range, arena)| arena.get_mut(range));
         let place = place.ok_or("a state segment outside of the model")?;

@@ -77,6 +77,18 @@ impl ModelTrainer {
         self.model.set_on_progress(on_progress);
     }
 
+    /// Takes the statistics that belong to a resumed model.
+    ///
+    /// # Errors
+    /// If they are not statistics of this job's columns.
+    pub fn resume_statistics(&mut self, statistics: Statistics) -> Result<(), TrainerError> {
+        if let Some(schema) = self.dataset.schema() {
+            statistics.check(schema)?;
+            self.dataset.set_statistics(statistics);
+        }
+        Ok(())
+    }
+
     /// Where a part of the arena lies among the updated ranges, one after the other.
     fn state_place(&self, range: &Range<usize>) -> Range<usize> {
         let mut start = 0;

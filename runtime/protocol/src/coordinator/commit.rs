@@ -17,6 +17,16 @@ pub(super) struct Commits {
     open: BTreeMap<Step, BTreeMap<Rank, (Vec<u64>, StepReport)>>,
 }
 
+/// A step that all members hold alike.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) step: Step,
+    /// Of all buckets together.
+    pub(super) digest: u64,
+    /// In rank order.
+    pub(super) reports: Vec<StepReport>,
+}
+
 #[derive(Debug)]
 pub(super) enum Refusal {
     Differs { rank: Rank, text: String },
@@ -39,7 +49,7 @@ impl Commits {
         step: Step,
         digests: Vec<u64>,
         report: StepReport,
-    ) -> Result<Vec<(Step, Vec<StepReport>)>, Refusal> {
+    ) -> Result<Vec<Committed>, Refusal> {
         let expected = self.next.0..self.next.0 + MAX_OPEN_STEPS;
         let members = self.open.entry(step).or_default();
         if !expected.contains(&step.0) || members.contains_key(&rank) {
@@ -52,7 +62,11 @@ impl Commits {
             let (step, members) = entry.remove_entry();
             compare(step, &members)?;
             self.next = step.next();
-            committed.push((step, members.into_values().map(|(_, report)| report).collect()));
+            // Digests of ranges are merged by adding: one digest of the whole arena.
+            let digests = members.values().next().map(|(digests, _)| digests.as_slice()).unwrap_or_default();
+            let digest = digests.iter().fold(0, |sum: u64, digest| sum.wrapping_add(*digest));
+            let reports = members.into_values().map(|(_, report)| report).collect();
+            committed.push(Committed { step, digest, reports });
         }
         Ok(committed)
     }

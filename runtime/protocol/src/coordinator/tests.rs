@@ -31,7 +31,7 @@ fn coordinator(workers: u16) -> Coordinator {
         classes: vec![],
         columns: vec![],
         zones: vec![],
-        statistics: vec![],
+        statistics_json: String::new(),
         listen_ports: None,
         checkpoint_zone: zone(),
     };

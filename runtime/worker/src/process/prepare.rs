@@ -36,7 +36,7 @@ const BYTES: usize = 256;
 /// Why an assignment is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    #[error("the job's settings cannot be read")]
+    #[error("the job's settings or statistics cannot be read")]
     Job(#[source] serde_json::Error),
     #[error("the job's settings are out of range")]
     Settings(#[from] hcrun_protocol::job::JobError),
@@ -131,9 +131,9 @@ pub(super) fn prepare(
     let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated);
     let ticking = progress.clone();
     trainer.set_on_progress(move || ticking.tick());
-    if !assignment.statistics.is_empty() {
-        use hcrun_engine::trainer::Trainer;
-        trainer.set_statistics(&assignment.statistics)?;
+    if !assignment.statistics_json.is_empty() {
+        let statistics = serde_json::from_str(&assignment.statistics_json).map_err(PrepareError::Job)?;
+        trainer.resume_statistics(statistics)?;
     }
     let arena_elems = profile.arena_elems;
     Ok(Prepared {

@@ -1,0 +1,109 @@
+//! From a plan to what each worker and the coordinator are told. Makes no choice of its own.
+
+use std::time::Duration;
+
+use hcrun_protocol::cluster::Trust;
+use hcrun_protocol::control::{
+    AssignedClass, AssignedShard, AssignedWorker, AssignedZone, Assignment, Build, PROTOCOL_VERSION,
+    StateArena,
+};
+use hcrun_protocol::coordinator::Settings;
+use hcrun_protocol::placement::PlacedWorker;
+use hcrun_protocol::{JobId, Span, Step, ZoneId};
+
+use crate::prepare::Prepared;
+
+/// Files to read and check and links to make; large shards on slow disks take minutes.
+const PREPARE_WITHIN: Span = Span::from_secs(600);
+const JOIN_WITHIN: Span = Span::from_secs(30);
+
+/// A one-use token lives this long, and so does the wait for workers from elsewhere.
+pub(super) const TICKET_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Version and source revision: both sides of a job have to be the same program.
+pub(crate) fn build() -> Build {
+    Build { protocol: PROTOCOL_VERSION, program: format!("hcrun {}", env!("HCRUN_BUILD")) }
+}
+
+/// What a resumed run adds.
+pub(super) struct Start {
+    pub(super) step: Step,
+    pub(super) state: Vec<StateArena>,
+    pub(super) statistics_json: String,
+}
+
+/// The zone whose workers hand over their state: the launcher's own where it has workers.
+pub(super) fn checkpoint_zone(prepared: &Prepared) -> ZoneId {
+    let workers = &prepared.plan.placement.workers;
+    let launcher = prepared.cluster.launcher_zone();
+    let own = launcher.filter(|zone| workers.iter().any(|worker| worker.zone == **zone));
+    let private = || workers.iter().find(|worker| worker.trust == Trust::Private).map(|worker| &worker.zone);
+    own.or_else(private).unwrap_or(&workers[0].zone).clone()
+}
+
+pub(super) fn settings(prepared: &Prepared, job: JobId, start: &Start, waits: bool) -> Settings {
+    let workers = assigned_workers(prepared);
+    let assignment = |worker: &PlacedWorker| assignment(prepared, job, &workers, worker, start);
+    Settings {
+        build: build(),
+        assignments: prepared.plan.placement.workers.iter().map(assignment).collect(),
+        workers: workers.clone(),
+        start: start.step,
+        state: start.state.clone(),
+        detect_within: Span::from_secs(prepared.file.job.exchange.detect_within_s.into()),
+        join_within: if waits { Span::from_secs(TICKET_LIFETIME.as_secs()) } else { JOIN_WITHIN },
+        prepare_within: PREPARE_WITHIN,
+    }
+}
+
+fn assigned_workers(prepared: &Prepared) -> Vec<AssignedWorker> {
+    let worker = |worker: &PlacedWorker| AssignedWorker {
+        slot: worker.slot.clone(),
+        zone: worker.zone.clone(),
+        reachable: prepared.cluster.pool(&worker.slot.pool).is_none_or(|pool| pool.reachable),
+    };
+    prepared.plan.placement.workers.iter().map(worker).collect()
+}
+
+fn assignment(
+    prepared: &Prepared,
+    job: JobId,
+    workers: &[AssignedWorker],
+    worker: &PlacedWorker,
+    start: &Start,
+) -> Assignment {
+    let settings = &prepared.file.job;
+    let manifest = |id| prepared.manifests.get(id).cloned();
+    let class = |class: &hcrun_protocol::plan::PlannedClass| AssignedClass {
+        zones: class.zones.clone(),
+        shards: class
+            .shards
+            .iter()
+            .map(|shard| AssignedShard {
+                id: shard.id.clone(),
+                samples: shard.samples.training,
+                held_out: shard.samples.held_out,
+            })
+            .collect(),
+    };
+    let zone = |zone: &hcrun_protocol::cluster::Zone| AssignedZone {
+        name: zone.name.clone(),
+        private: zone.trust == Trust::Private,
+        owner: zone.owner.clone(),
+    };
+    Assignment {
+        job,
+        generation: prepared.plan.placement.generation,
+        job_json: settings.canonical_json(),
+        job_digest: settings.digest(),
+        rank: worker.rank,
+        workers: workers.to_vec(),
+        manifests: worker.shards.iter().filter_map(manifest).collect(),
+        classes: prepared.plan.classes.iter().map(class).collect(),
+        columns: prepared.model.columns.clone(),
+        zones: prepared.cluster.zones.iter().map(zone).collect(),
+        statistics_json: start.statistics_json.clone(),
+        listen_ports: prepared.cluster.pool(&worker.slot.pool).and_then(|pool| pool.listen_ports),
+        checkpoint_zone: checkpoint_zone(prepared),
+    }
+}

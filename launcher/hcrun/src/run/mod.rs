@@ -1,0 +1,331 @@
+//! A live run: from a plan to workers that train, and from their end to a summary.
+//!
+//! `coordinator` drives protocol's machine, `local` starts processes, `record` writes down what happens,
+//! `outcome` says how it ended. Nothing here chooses where anything goes: that is the plan's.
+
+mod assign;
+mod coordinator;
+mod finish;
+mod join;
+mod local;
+mod outcome;
+mod record;
+mod resumed;
+mod state;
+mod stop;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use hcrun_engine::checkpoint::{self, Checkpoint, Meta, ModelDescription};
+use hcrun_engine::data::Statistics;
+use hcrun_engine::optimizer::state_names;
+use hcrun_engine::trainer::PARAMETERS;
+use hcrun_net::control::ControlListener;
+use hcrun_net::join::JoinServer;
+use hcrun_protocol::cluster::Backend;
+use hcrun_protocol::coordinator::Outcome;
+use hcrun_protocol::{JobId, Step};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::cli::ServeArgs;
+use crate::codes;
+use crate::control_socket::{ControlServer, LiveStatus, Request};
+use crate::failure::{Failure, Result};
+use crate::manifests;
+use crate::output::Output;
+use crate::prepare::Prepared;
+use crate::report::{Mode, Progress};
+use crate::run_dir::{LockedRunDir, RunDir, files, unwritable};
+
+use assign::Start;
+use coordinator::{Control, StoreFn};
+use local::LocalBackend;
+use record::Recorder;
+use resumed::ResumedState;
+use state::Assembly;
+use stop::StopRequest;
+
+pub(crate) use assign::build;
+
+/// Trains a prepared job in a run directory of its own.
+pub(crate) fn start(
+    prepared: &Prepared,
+    serve: &ServeArgs,
+    runs_dir: &Path,
+    output: &Output,
+) -> Result<ExitCode> {
+    check_serving(prepared, serve)?;
+    let job = job_id()?;
+    let dir = RunDir::create(runs_dir, &prepared.file.job.name, job.0)?;
+    write_inputs(prepared, &dir)?;
+    execute(prepared, serve, &dir, job, None, output)
+}
+
+/// Goes on from a checkpoint in the same run directory.
+pub(crate) fn resume(
+    prepared: &Prepared,
+    serve: &ServeArgs,
+    dir: &LockedRunDir,
+    checkpoint: Checkpoint,
+    output: &Output,
+) -> Result<ExitCode> {
+    check_serving(prepared, serve)?;
+    let job = job_id()?;
+    write_inputs(prepared, dir)?;
+    execute(prepared, serve, dir, job, Some(checkpoint), output)
+}
+
+/// Unique per run, also on hosts that start two at once.
+fn job_id() -> Result<JobId> {
+    use std::io::Read;
+    let mut bytes = [0; 8];
+    let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    random.map_err(|error| {
+        Failure::new(&codes::INTERNAL, "the system gives no random numbers").caused_by(&error)
+    })?;
+    Ok(JobId(u64::from_le_bytes(bytes)))
+}
+
+/// Where workers elsewhere are planned, somebody has to start them and they have to reach this host.
+fn check_serving(prepared: &Prepared, serve: &ServeArgs) -> Result<()> {
+    let manual = prepared.plan.placement.workers.iter().find(|worker| !is_local(prepared, &worker.slot));
+    match manual {
+        Some(worker) if !serve.wait_for_workers => Err(Failure::new(
+            &codes::USAGE,
+            format!("worker {} is not started by this launcher", worker.slot),
+        )
+        .because(format!("pool `{}` has backend = \"manual\"", worker.slot.pool))
+        .hint("run with --wait-for-workers --listen IP, and join each worker with the command it prints")),
+        _ if serve.wait_for_workers && serve.listen.is_none() => {
+            Err(Failure::new(&codes::USAGE, "workers on other hosts need an address of this one")
+                .hint("add --listen IP, an address of this host that the workers can reach"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_local(prepared: &Prepared, slot: &hcrun_protocol::SlotId) -> bool {
+    prepared.cluster.pool(&slot.pool).is_some_and(|pool| pool.backend == Backend::Local)
+}
+
+/// Everything a resume needs, with paths that hold from any directory.
+fn write_inputs(prepared: &Prepared, dir: &RunDir) -> Result<()> {
+    let mut job = prepared.file.job.clone();
+    for shard in &mut job.shards {
+        if shard.path.is_some() {
+            let path = manifests::data_path(&prepared.file, shard)?;
+            let absolute = std::path::absolute(&path).unwrap_or(path);
+            shard.path = Some(absolute.to_string_lossy().into_owned());
+        }
+    }
+    dir.write(files::JOB, crate::job_file::resolved_toml(&job).as_bytes())?;
+    let cluster = toml::to_string(&prepared.cluster);
+    let cluster = cluster
+        .map_err(|error| Failure::new(&codes::INTERNAL, "the cluster cannot be written").caused_by(&error))?;
+    dir.write(files::CLUSTER, cluster.as_bytes())?;
+    dir.write(files::PLAN, crate::output::to_json(&prepared.plan).as_bytes())?;
+    let folder = dir.file("manifests");
+    std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
+    for (id, manifest) in &prepared.manifests {
+        dir.write(&format!("manifests/{id}.json"), crate::output::to_json(manifest).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn execute(
+    prepared: &Prepared,
+    serve: &ServeArgs,
+    dir: &LockedRunDir,
+    job: JobId,
+    checkpoint: Option<Checkpoint>,
+    output: &Output,
+) -> Result<ExitCode> {
+    let mode = Mode::for_output(output);
+    let total = prepared.file.job.train.steps;
+    let progress = Progress::new(mode, total);
+    let status = Arc::new(Mutex::new(LiveStatus {
+        state: "starting".to_owned(),
+        step: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.step.0),
+        steps: total,
+        loss: None,
+        workers: Vec::new(),
+    }));
+    let (placement, schema) = (&prepared.plan.placement, prepared.model.schema.as_ref());
+    let mut recorder = Recorder::new(dir, &prepared.file.job, placement, schema, progress, status.clone())
+        .map_err(|error| unwritable(&dir.path, &error))?;
+    recorder.say(&format!("run {}", dir.path.display()));
+    let resumed_from = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.step);
+    let statistics = checkpoint.as_ref().and_then(|checkpoint| checkpoint.statistics().cloned());
+    if let Some(statistics) = &statistics {
+        recorder.know_statistics(statistics.clone());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(&codes::INTERNAL, "no event loop").caused_by(&error))?;
+    let signal = Arc::new(OnceLock::new());
+    let live = Live { prepared, serve, dir, job, status, signal: signal.clone(), statistics };
+    let ended = runtime.block_on(live.run(checkpoint, &mut recorder));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    recorder.finish();
+    let (status, failure) = match ended {
+        Ok(outcome) => outcome::conclude(&outcome, signal.get().copied(), dir),
+        Err(failure) => (crate::report::Status::Failed, Some(failure)),
+    };
+    finish::finish(prepared, dir, &recorder, resumed_from, status, failure, output)
+}
+
+/// What lives as long as the run.
+struct Live<'a> {
+    prepared: &'a Prepared,
+    serve: &'a ServeArgs,
+    dir: &'a LockedRunDir,
+    job: JobId,
+    status: Arc<Mutex<LiveStatus>>,
+    signal: Arc<OnceLock<stop::Signal>>,
+    statistics: Option<Statistics>,
+}
+
+impl Live<'_> {
+    async fn run(&self, checkpoint: Option<Checkpoint>, recorder: &mut Recorder<'_>) -> Result<Outcome> {
+        let internal = |error: &dyn std::error::Error| {
+            Failure::new(&codes::INTERNAL, "the run cannot be set up").caused_by(error)
+        };
+        let (stops, stop_requests) = unbounded_channel();
+        stop::watch_signals(stops.clone(), self.signal.clone()).map_err(|error| internal(&error))?;
+        let _server = self.serve_status(stops).map_err(|error| unwritable(&self.dir.path, &error))?;
+
+        let identities = join::Identities::make(self.prepared, self.job)?;
+        let ip = self.serve.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let address = SocketAddr::new(ip, 0);
+        let bind = |error: &dyn std::error::Error| {
+            Failure::new(&codes::ADDRESS_UNUSABLE, "the coordinator cannot listen")
+                .at(ip.to_string())
+                .caused_by(error)
+        };
+        let listener =
+            ControlListener::bind(&identities.coordinator, address).map_err(|error| bind(&error))?;
+        let control = listener.local_addr();
+        let join =
+            JoinServer::bind(&identities.coordinator, address, identities.authorities.clone(), control)
+                .map_err(|error| bind(&error))?;
+        let bundles = join::write_bundles(self.prepared, &join, self.dir)?;
+
+        let resumed = checkpoint.map(|checkpoint| Arc::new(self.resumed(checkpoint)));
+        let start = self.start(resumed.as_deref());
+        let waits = self.serve.wait_for_workers;
+        let settings = assign::settings(self.prepared, self.job, &start, waits);
+        let (exited, exits) = unbounded_channel();
+        let local = if waits { Vec::new() } else { join::starts(self.prepared, self.dir, &bundles)? };
+        let backend = LocalBackend::start(&local, &exited);
+        let backend = backend.map_err(|error| {
+            Failure::new(&codes::START_FAILED, "a worker cannot be started").caused_by(&error)
+        })?;
+        if waits {
+            recorder.say(&join::instructions(self.prepared, &bundles));
+        }
+        let arenas = 1 + state_names(self.prepared.file.job.train.optimizer).len();
+        let arena_elems = self.prepared.plan.exchange.arena_elems;
+        let learnt =
+            Arc::new(Mutex::new(Learnt { statistics: self.statistics.clone(), cpu_features: String::new() }));
+        recorder.share(learnt.clone());
+        let outcome = coordinator::drive(Control {
+            settings,
+            listener,
+            join,
+            exits,
+            stops: stop_requests,
+            resumed,
+            assembly: Assembly::new(arena_elems, arenas),
+            store: self.store(learnt),
+            observer: recorder,
+        })
+        .await;
+        backend.stop(grace(&outcome)).await;
+        join::remove_bundles(self.dir);
+        Ok(outcome)
+    }
+
+    fn serve_status(
+        &self,
+        stops: tokio::sync::mpsc::UnboundedSender<StopRequest>,
+    ) -> std::io::Result<ControlServer> {
+        let status = self.status.clone();
+        ControlServer::start(self.dir, move |request| {
+            if request == Request::Stop {
+                // A run that has ended has nothing left to stop.
+                drop(stops.send(StopRequest));
+            }
+            status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        })
+    }
+
+    fn resumed(&self, checkpoint: Checkpoint) -> ResumedState {
+        let mut arenas = vec![(PARAMETERS.to_owned(), checkpoint.params)];
+        arenas.extend(checkpoint.optimizer);
+        ResumedState { job: self.job, step: checkpoint.meta.step, arenas }
+    }
+
+    fn start(&self, resumed: Option<&ResumedState>) -> Start {
+        Start {
+            step: resumed.map_or(Step(0), |state| state.step),
+            state: resumed.map(ResumedState::announcement).unwrap_or_default(),
+            statistics_json: self.statistics.as_ref().map(crate::output::to_json).unwrap_or_default(),
+        }
+    }
+
+    fn store(&self, learnt: Arc<Mutex<Learnt>>) -> Arc<StoreFn> {
+        let root: PathBuf = self.dir.file(files::CHECKPOINTS);
+        let job = self.prepared.file.job.clone();
+        let placement = self.prepared.plan.placement.clone();
+        let schema = self.prepared.model.schema.clone();
+        let names = state_names(job.train.optimizer);
+        Arc::new(move |step: Step, mut arenas: Vec<Vec<f32>>| {
+            let (statistics, cpu_features) = {
+                let learnt = learnt.lock().unwrap_or_else(PoisonError::into_inner);
+                (learnt.statistics.clone(), learnt.cpu_features.clone())
+            };
+            let states = arenas.split_off(1);
+            let checkpoint = Checkpoint {
+                meta: Meta::new(&job, step.next(), &placement, &build().program, &cpu_features),
+                model: ModelDescription::new(&job, schema.clone(), statistics),
+                params: arenas.pop().unwrap_or_default(),
+                optimizer: names.iter().map(|name| (*name).to_owned()).zip(states).collect(),
+            };
+            match checkpoint::write(&root, &checkpoint, checkpoint::KEEP) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(chain(&error)),
+            }
+        })
+    }
+}
+
+/// What is known only once workers have joined, and belongs into checkpoints.
+#[derive(Debug, Default)]
+struct Learnt {
+    statistics: Option<Statistics>,
+    /// Of all workers; several kinds are joined.
+    cpu_features: String,
+}
+
+/// Workers that were told to leave do so at once; those that cannot hear it are not waited for.
+fn grace(outcome: &Outcome) -> Duration {
+    match outcome {
+        Outcome::Done { .. } | Outcome::Stopped { .. } => Duration::from_secs(3),
+        Outcome::Killed | Outcome::Failed(_) => Duration::from_millis(300),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
