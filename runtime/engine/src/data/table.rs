@@ -171,7 +171,6 @@ impl Table {
         })
     }
 
-    /// The fields of a row that [`Self::number`] and [`Self::text`] read.
     pub(super) fn number(&self, row: usize, column: usize) -> Result<f64, TableError> {
         parse_number(&self.rows[row].1[column]).map_err(|problem| self.refuse(row, column, problem))
     }
