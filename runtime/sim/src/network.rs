@@ -1,7 +1,7 @@
 //! Links that delay, reorder, lose and repeat, and what can break.
 //!
-//! The transport above them is QUIC's: what is lost is sent again, what is repeated is dropped. Order is not
-//! kept, because segments of one peer may travel in several lanes.
+//! The transport above them is QUIC's: what is lost is sent again, what is repeated is dropped. A stream keeps
+//! the order; segments do not need it, because those of one peer may travel in several lanes.
 
 use hcrun_protocol::{Prng, Span};
 
@@ -15,6 +15,8 @@ pub struct Link {
     pub repeat: f64,
     /// After this long without an acknowledgement a message is sent again.
     pub resend_after: Span,
+    /// Messages arrive in the order in which they were sent.
+    pub in_order: bool,
 }
 
 /// Something that breaks for good.

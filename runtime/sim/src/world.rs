@@ -19,6 +19,10 @@ pub trait Node {
     /// [`Self::next_deadline`] has come.
     fn on_tick(&mut self, now: Time, out: &mut Outbox<Self::Message>);
     fn next_deadline(&self) -> Option<Time>;
+    /// The process has ended by itself, which its peers notice behind its last message.
+    fn has_left(&self) -> bool {
+        false
+    }
 }
 
 /// What a node sends, in order.
@@ -40,13 +44,16 @@ enum Event<M> {
     Tick { node: usize },
     Fault(Fault),
     Lost { node: usize, peer: usize },
+    Closed { node: usize, peer: usize },
 }
 
 pub struct World<N: Node> {
     now: Time,
     nodes: Vec<N>,
     crashed: BTreeSet<usize>,
+    left: BTreeSet<usize>,
     cut: BTreeSet<(usize, usize)>,
+    last_arrivals: BTreeMap<(usize, usize), Time>,
     links: BTreeMap<(usize, usize), Link>,
     /// By time, then in the order in which they were queued.
     queue: BTreeMap<(Time, u64), Event<N::Message>>,
@@ -65,7 +72,9 @@ impl<N: Node> World<N> {
         World {
             now: Time::ZERO,
             crashed: BTreeSet::new(),
+            left: BTreeSet::new(),
             cut: BTreeSet::new(),
+            last_arrivals: BTreeMap::new(),
             links: pairs.map(|(from, to)| ((from, to), link(from, to))).collect(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -137,7 +146,7 @@ impl<N: Node> World<N> {
                 self.nodes[node].on_tick(now, &mut out);
                 node
             }
-            Event::Lost { node, peer } => {
+            Event::Lost { node, peer } | Event::Closed { node, peer } => {
                 self.nodes[node].on_lost(now, peer, &mut out);
                 node
             }
@@ -147,18 +156,34 @@ impl<N: Node> World<N> {
             self.send(node, to, message);
         }
         self.plan_tick(node);
+        if self.nodes[node].has_left() {
+            self.leave(node);
+        }
     }
 
-    /// Crashed nodes notice nothing, cut links carry nothing, repeated messages are dropped.
+    /// Crashed nodes and those that left notice nothing, cut links carry nothing, repeated messages are dropped.
     fn is_possible(&mut self, event: &Event<N::Message>) -> bool {
         match event {
-            Event::Start { node } | Event::Lost { node, .. } => !self.crashed.contains(node),
-            Event::Tick { node } => self.ticks[*node] == Some(self.now) && !self.crashed.contains(node),
+            Event::Start { node } | Event::Lost { node, .. } => self.is_up(*node),
+            Event::Closed { node, peer } => self.is_up(*node) && !self.cut.contains(&(*peer, *node)),
+            Event::Tick { node } => self.ticks[*node] == Some(self.now) && self.is_up(*node),
             Event::Message { from, to, number, .. } => {
-                let passes = !self.crashed.contains(to) && !self.cut.contains(&(*from, *to));
+                let passes = self.is_up(*to) && !self.cut.contains(&(*from, *to));
                 passes && self.delivered.insert(*number)
             }
             Event::Fault(_) => true,
+        }
+    }
+
+    fn is_up(&self, node: usize) -> bool {
+        !self.crashed.contains(&node) && !self.left.contains(&node)
+    }
+
+    fn leave(&mut self, node: usize) {
+        self.left.insert(node);
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            let at = self.arrivals(node, peer)[0];
+            self.enqueue(at, Event::Closed { node: peer, peer: node });
         }
     }
 
@@ -184,11 +209,22 @@ impl<N: Node> World<N> {
     }
 
     fn send(&mut self, from: usize, to: usize, message: N::Message) {
-        let arrivals = self.links[&(from, to)].arrivals(&mut self.prng);
         let number = self.queued;
-        for after in arrivals {
-            self.enqueue(self.now + after, Event::Message { from, to, number, message: message.clone() });
+        for at in self.arrivals(from, to) {
+            self.enqueue(at, Event::Message { from, to, number, message: message.clone() });
         }
+    }
+
+    fn arrivals(&mut self, from: usize, to: usize) -> Vec<Time> {
+        let link = &self.links[&(from, to)];
+        let mut arrivals: Vec<Time> =
+            link.arrivals(&mut self.prng).into_iter().map(|after| self.now + after).collect();
+        if link.in_order {
+            let last = self.last_arrivals.entry((from, to)).or_default();
+            arrivals.iter_mut().for_each(|at| *at = (*at).max(*last));
+            *last = arrivals[0];
+        }
+        arrivals
     }
 
     fn plan_tick(&mut self, node: usize) {

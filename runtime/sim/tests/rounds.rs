@@ -122,6 +122,7 @@ fn random_link(prng: &mut Prng) -> Link {
         loss: prng.uniform() * 0.2,
         repeat: prng.uniform() * 0.2,
         resend_after: Span(100_000),
+        in_order: false,
     }
 }
 
