@@ -1,6 +1,8 @@
 //! The examples with tables reach what they promise: the mean over five seeds, trained by one worker that
 //! holds every shard. N workers equal one on the same global batches, so this is what a run reaches.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
