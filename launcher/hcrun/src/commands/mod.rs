@@ -1,16 +1,22 @@
 //! One file per verb.
 
 mod completions;
+mod doctor;
 mod explain;
+mod init;
+mod logs;
 mod plan;
+mod report;
 mod run;
 mod shard;
+mod status;
+mod stop;
 mod worker;
 
 use std::process::ExitCode;
 
 use crate::cli::{CommandLine, ShardVerb, Verb};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::output::Output;
 
 /// Runs the verb. A verb that ended a run answers with that run's exit code.
@@ -25,7 +31,12 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),
-        _ => Err(Failure::new(&crate::codes::INTERNAL, "this verb is not built yet")),
+        Verb::Init(args) => init::init(&args, output),
+        Verb::Doctor => doctor::doctor(&global, output),
+        Verb::Status(args) => status::status(&args, &global, output),
+        Verb::Logs(args) => logs::logs(&args, &global, output),
+        Verb::Stop(args) => stop::stop(&args, &global, output),
+        Verb::Report(args) => report::report(&args, &global, output),
     }
     .map(|()| ExitCode::SUCCESS)
 }
