@@ -181,7 +181,7 @@ fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
     config
         .initial_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(discovery))
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))))
+        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("seconds fit a QUIC varint")))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .datagram_receive_buffer_size(None)
         .max_concurrent_bidi_streams(VarInt::from_u32(1));

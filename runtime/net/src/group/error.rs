@@ -154,6 +154,10 @@ pub enum RoundError {
     Twice(RoundId),
     #[error("round {id:?} is of another generation than the group ({})", .group.0)]
     Generation { id: RoundId, group: Generation },
+    #[error("the program of round {id:?} is over {program} elements, its buffers over {buffers}")]
+    Elems { id: RoundId, program: usize, buffers: usize },
+    #[error("round {id:?} has segments of {got} bytes, the group was formed for {limit}")]
+    SegmentTooLong { id: RoundId, got: usize, limit: usize },
     #[error("the group is closed")]
     Closed,
 }
@@ -201,7 +205,11 @@ impl RoundError {
             | RoundError::Round { step, .. }
             | RoundError::Aborted { step, .. }
             | RoundError::Border { step, .. } => *step = at,
-            RoundError::Twice(_) | RoundError::Generation { .. } | RoundError::Closed => {}
+            RoundError::Twice(_)
+            | RoundError::Generation { .. }
+            | RoundError::Elems { .. }
+            | RoundError::SegmentTooLong { .. }
+            | RoundError::Closed => {}
         }
         error
     }

@@ -181,16 +181,7 @@ impl<B: Buffers> Shell<B> {
 
     fn on_submit(&mut self, spec: RoundSpec<B>, reply: SyncSender<Result<B, RoundError>>) {
         let id = spec.id;
-        let refusal = if let Some(failure) = &self.failure {
-            Some(failure.at(id.step))
-        } else if id.generation != self.spec.generation {
-            Some(RoundError::Generation { id, group: self.spec.generation })
-        } else if self.active.contains_key(&id) || self.over.contains(&id) {
-            Some(RoundError::Twice(id))
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal(&spec) {
             // Whoever dropped the handle does not want to know.
             drop(reply.send(Err(refusal)));
             return;
@@ -218,6 +209,27 @@ impl<B: Buffers> Shell<B> {
         let left: Vec<_> =
             self.links.iter().filter(|(_, link)| link.left.is_some()).map(|(r, _)| *r).collect();
         left.into_iter().for_each(|peer| self.check_debts_of(peer));
+    }
+
+    /// Why a round is not begun. Only an earlier failure concerns the other rounds.
+    fn refusal(&self, spec: &RoundSpec<B>) -> Option<RoundError> {
+        let id = spec.id;
+        let (program, buffers) = (spec.program.elems, spec.buffers.elems());
+        let longest = spec.program.intervals.iter().map(|interval| interval.range.len()).max().unwrap_or(0);
+        let (got, limit) = (longest.saturating_mul(spec.buffers.dtype().bytes()), self.spec.segment_bytes);
+        if let Some(failure) = &self.failure {
+            Some(failure.at(id.step))
+        } else if id.generation != self.spec.generation {
+            Some(RoundError::Generation { id, group: self.spec.generation })
+        } else if self.active.contains_key(&id) || self.over.contains(&id) {
+            Some(RoundError::Twice(id))
+        } else if program != buffers {
+            Some(RoundError::Elems { id, program, buffers })
+        } else if got > limit {
+            Some(RoundError::SegmentTooLong { id, got, limit })
+        } else {
+            None
+        }
     }
 
     fn raise_attempt(&mut self, attempt: u16) {

@@ -241,6 +241,10 @@ fn rounds_match_by_step_and_tag_whatever_the_order_of_submission() {
             handle.wait().unwrap();
         }
     }
+    let mut short = world.round(Rank(0), 5, 0);
+    short.buffers.0[0].pop();
+    let error = groups[0].submit(short).wait().unwrap_err();
+    assert!(matches!(error, RoundError::Elems { program: ELEMS, .. }), "{error}");
     let again = groups[0].submit(world.round(Rank(0), 4, 1)).wait().unwrap_err();
     assert!(matches!(again, RoundError::Twice(_)), "{again}");
 }
