@@ -5,6 +5,7 @@
 
 pub mod cluster_keys;
 pub mod job_keys;
+pub mod reference;
 pub mod schema;
 pub mod tree;
 
