@@ -68,6 +68,8 @@ pub enum FormError {
     /// Says also who knocked and was turned away: often that is the reason.
     #[error("{} of the links did not stand within {} s: {}{}: check that UDP passes in this direction", .missing.len(), .within.as_secs_f64(), joined(.missing), turned_away(.refused))]
     Deadline { missing: Vec<Pair>, within: Duration, refused: Vec<String> },
+    #[error("forming the group was aborted: {reason}")]
+    Aborted { reason: String },
     #[error("the lane's thread has ended")]
     LaneGone,
 }

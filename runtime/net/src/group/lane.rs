@@ -23,6 +23,8 @@ pub struct LaneListener {
     address: SocketAddr,
     pub(super) start: oneshot::Sender<Work>,
     pub(super) lane: Lane,
+    aborter: Aborter,
+    causes: mpsc::Receiver<String>,
 }
 
 /// The lane's thread. It ends when its work does, or when none comes.
@@ -61,11 +63,18 @@ impl LaneListener {
             })
             .map_err(BindError::Thread)?;
         let lane = Lane { thread: Some(thread) };
-        Ok((LaneListener { identity: identity.clone(), address, start, lane }, address))
+        let (cause, causes) = mpsc::channel(1);
+        let (identity, aborter) = (identity.clone(), Aborter { cause });
+        Ok((LaneListener { identity, address, start, lane, aborter, causes }, address))
     }
 
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Ends forming, and later all rounds of the group, from any thread.
+    pub fn aborter(&self) -> Aborter {
+        self.aborter.clone()
     }
 
     /// Links this lane to all members, or says which link does not stand. Blocks until then.
@@ -76,15 +85,18 @@ impl LaneListener {
     where
         B: hcrun_protocol::buffers::Buffers + Send + 'static,
     {
-        let LaneListener { identity, start, lane, .. } = self;
+        let LaneListener { identity, start, lane, aborter, mut causes, .. } = self;
         let counters = Arc::new(Counters::new(spec.members.len()));
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (cause, causes) = mpsc::channel(1);
         let (formed, outcome) = std::sync::mpsc::sync_channel(1);
         let shared = counters.clone();
         let work: Work = Box::new(move |endpoint| {
             Box::pin(async move {
-                match form::form(&endpoint, &identity, &spec).await {
+                let links = tokio::select! {
+                    links = form::form(&endpoint, &identity, &spec) => links,
+                    Some(reason) = causes.recv() => Err(FormError::Aborted { reason }),
+                };
+                match links {
                     Err(error) => drop(formed.send(Err(error))),
                     Ok(links) => {
                         // The member list is complete: nobody else has business here.
@@ -99,7 +111,7 @@ impl LaneListener {
         });
         start.send(work).map_err(|_| FormError::LaneGone)?;
         let reports = outcome.recv().map_err(|_| FormError::LaneGone)??;
-        Ok(Group { commands, aborter: Aborter { cause }, counters, reports, lane })
+        Ok(Group { commands, aborter, counters, reports, lane })
     }
 }
 

@@ -369,6 +369,16 @@ fn a_member_with_another_slot_or_generation_is_refused_and_named() {
 }
 
 #[test]
+fn forming_ends_when_it_is_aborted() {
+    let world = World::new(&[1, 1]);
+    let (mut listeners, members) = world.listen();
+    let listener = listeners.remove(0);
+    listener.aborter().abort("another worker failed");
+    let error = listener.form::<Plain>(spec(Rank(0), &members)).err().unwrap();
+    assert!(matches!(&error, FormError::Aborted { reason } if reason == "another worker failed"), "{error}");
+}
+
+#[test]
 fn garbage_at_a_lane_port_does_not_keep_a_group_from_forming() {
     let world = World::new(&[1, 1]);
     let (listeners, members) = world.listen();
