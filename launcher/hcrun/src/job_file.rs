@@ -269,4 +269,18 @@ home = "private"
         let again = parse(&file.resolved_toml(), &[]).unwrap();
         assert_eq!(file.job, again.job);
     }
+
+    #[test]
+    fn documented_defaults_are_the_real_ones() {
+        use crate::settings::schema::Kind;
+        let mut set = Vec::new();
+        for key in job_keys::JOB {
+            let Kind::Table(keys) = &key.kind else { continue };
+            let defaults = keys.iter().filter_map(|inner| Some((inner.name, inner.default?)));
+            set.extend(defaults.map(|(name, default)| format!("{}.{name}={default}", key.name)));
+        }
+        assert!(set.len() > 15);
+        let explicit = JobFile::parse(GOOD.to_owned(), Path::new("job.toml"), None, &set).unwrap();
+        assert_eq!(explicit.job, parse(GOOD, &[]).unwrap().job);
+    }
 }

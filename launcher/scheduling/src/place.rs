@@ -98,9 +98,9 @@ fn in_file_order(cluster: &Cluster, wanted: impl Fn(&ZoneId) -> bool) -> Vec<Zon
 
 fn reason(zone: &ZoneId, held: &[ShardId]) -> String {
     if held.is_empty() {
-        return format!("asked for by the job; zone `{zone}` may hold no shard");
+        return format!("asked for; `{zone}` may hold no shard");
     }
-    format!("asked for by the job; holds all that zone `{zone}` may hold, so that load can be evened")
+    format!("asked for; holds all that `{zone}` may, so that load can be evened")
 }
 
 fn unheld(shard: &PlacedShard) -> Constraint {

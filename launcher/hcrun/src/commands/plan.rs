@@ -43,7 +43,7 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
             worker.rank.to_string(),
             format!("zone {} ({})", worker.zone, trust(worker.trust)),
             format!("{samples:.1} samples per step"),
-            worker.reason.clone(),
+            format!("({})", worker.reason),
         ]
     });
     table(text, rows.collect())?;
@@ -147,5 +147,29 @@ fn trust(trust: hcrun_protocol::cluster::Trust) -> &'static str {
     match trust {
         hcrun_protocol::cluster::Trust::Private => "private",
         hcrun_protocol::cluster::Trust::Public => "public",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plans_of_the_examples_are_as_recorded() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        for example in ["gpt", "hospital", "bank", "factory"] {
+            let job = format!("{root}/examples/{example}/job.toml").into();
+            let args = JobArgs { job, cluster: None, seed: None, set: Vec::new() };
+            let text = to_text(&prepare::prepare(&args).unwrap().plan);
+            let golden = format!("{}/testdata/plans/{example}.txt", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("HCRUN_BLESS").is_some() {
+                std::fs::write(&golden, &text).unwrap();
+            }
+            assert_eq!(
+                text,
+                std::fs::read_to_string(&golden).unwrap_or_default(),
+                "{example}: HCRUN_BLESS=1 accepts"
+            );
+        }
     }
 }
