@@ -417,7 +417,7 @@ impl Coordinator {
             Err(commit::Refusal::Differs { rank, text }) => {
                 self.suspect(now, Some(rank), FailureKind::Divergence, text);
             }
-            Err(commit::Refusal::OutOfOrder { text }) => {
+            Err(commit::Refusal::OutOfOrder { rank, text }) => {
                 self.suspect(now, Some(rank), FailureKind::Protocol, text);
             }
         }
@@ -441,7 +441,7 @@ impl Coordinator {
         self.workers[rank.index()].state = WorkerState::Gone;
         // Blame falls on the peer that was named, if there is one.
         let blamed = report.peer.filter(|peer| peer.index() < self.workers.len()).unwrap_or(rank);
-        self.evidence.spoke(rank);
+        self.evidence.spoke(rank, blamed);
         let witness = &self.settings.workers[rank.index()].slot;
         let text = if blamed == rank { report.text } else { format!("{witness} reports: {}", report.text) };
         self.suspect(now, Some(blamed), kind, text);

@@ -152,6 +152,46 @@ fn workers_outlive_a_lost_coordinator_by_no_more_than_the_limit() {
 }
 
 #[test]
+fn a_worker_cut_off_from_its_coordinator_is_named() {
+    for_each_seed(|seed| {
+        let mut prng = Prng::keyed(&[seed]);
+        let job = Job { steps: LONG, ..job(&mut prng) };
+        let mut world = world(&job, seed);
+        let cut = usize::try_from(prng.below(job.workers as u64)).unwrap();
+        let at = Time(2_000_000 + prng.below(6_000_000));
+        world.break_at(at, Fault::Cut { between: (cut, job.workers), noticed_after: None });
+        world.run_until(END);
+        let (ended, failure) = failure(&world);
+        assert!(ended <= at + DETECT_WITHIN, "took {}", ended.since(at));
+        assert_eq!(failure.slot, Some(Job::slot(cut)), "{failure:?}");
+        for (rank, worker) in workers(&world).into_iter().enumerate() {
+            assert!(worker.left.is_some(), "worker {rank} hangs");
+        }
+    });
+}
+
+#[test]
+fn a_cut_between_two_workers_names_one_of_them() {
+    for_each_seed(|seed| {
+        let mut prng = Prng::keyed(&[seed]);
+        let mut job = Job { steps: LONG, ..job(&mut prng) };
+        job.workers = job.workers.max(2);
+        let mut world = world(&job, seed);
+        let first = usize::try_from(prng.below(job.workers as u64)).unwrap();
+        let second = (first + 1) % job.workers;
+        let noticed_after = Some(Span(prng.below(4_000_000)));
+        let at = Time(2_000_000 + prng.below(6_000_000));
+        world.break_at(at, Fault::Cut { between: (first, second), noticed_after });
+        world.run_until(END);
+        let (ended, failure) = failure(&world);
+        assert!(ended <= at + DETECT_WITHIN, "took {}", ended.since(at));
+        let named = failure.slot.clone().unwrap();
+        assert!(named == Job::slot(first) || named == Job::slot(second), "{failure:?}");
+        assert!(workers(&world).iter().all(|worker| worker.left.is_some()));
+    });
+}
+
+#[test]
 fn a_stalled_worker_is_told_from_those_that_wait_for_it() {
     for_each_seed(|seed| {
         let mut prng = Prng::keyed(&[seed]);
@@ -166,6 +206,28 @@ fn a_stalled_worker_is_told_from_those_that_wait_for_it() {
             (Some(Job::slot(stalled.index())), FailureKind::Stalled)
         );
         assert!(workers(&world).iter().all(|worker| worker.left.is_some()));
+    });
+}
+
+#[test]
+fn a_diverging_worker_is_outvoted_at_its_step() {
+    for_each_seed(|seed| {
+        let mut prng = Prng::keyed(&[seed]);
+        let mut job = job(&mut prng);
+        job.workers = job.workers.max(3);
+        let diverges = Rank(u16::try_from(prng.below(job.workers as u64)).unwrap());
+        let step = Step(prng.below(job.steps));
+        job.diverges = Some((diverges, step));
+        let mut world = world(&job, seed);
+        world.run_until(END);
+        let (_, failure) = failure(&world);
+        assert_eq!(
+            (failure.slot.clone(), failure.kind),
+            (Some(Job::slot(diverges.index())), FailureKind::Divergence)
+        );
+        assert!(failure.text.contains(&format!("after step {step} in bucket 1")), "{}", failure.text);
+        assert_eq!(failure.committed, step.0.checked_sub(1).map(Step));
+        check_order(&world);
     });
 }
 

@@ -6,7 +6,9 @@ mod explain;
 mod init;
 mod logs;
 mod plan;
+mod predict;
 mod report;
+mod resume;
 mod run;
 mod shard;
 mod status;
@@ -24,8 +26,8 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
     let global = command_line.global;
     match command_line.verb {
         Verb::Run(args) => return run::run(&args, &global, output),
-        Verb::Resume(args) => return run::resume(&args, &global, output),
-        Verb::Predict(args) => run::predict(&args, &global, output),
+        Verb::Resume(args) => return resume::resume(&args, &global, output),
+        Verb::Predict(args) => predict::predict(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
         Verb::Plan(args) => plan::plan(&args, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use crate::control::StepReport;
 use crate::ids::{Rank, Step};
 
-/// Members are at most one step apart, since a step ends with a gather from all; more is a protocol error.
-const MAX_OPEN_STEPS: u64 = 4;
+/// Workers are at most one step apart, but their reports are not: a control link that is slow or busy with a
+/// checkpoint lets the others report far ahead, and one that is cut is noticed only after seconds. Beyond
+/// this many steps the one that lags is at fault; it bounds what a worker can make us keep.
+const MAX_OPEN_STEPS: u64 = 65_536;
 
 #[derive(Debug)]
 pub(super) struct Commits {
@@ -14,6 +16,8 @@ pub(super) struct Commits {
     /// The next step to commit.
     next: Step,
     start: Step,
+    /// The next step of each rank.
+    reported: Vec<Step>,
     open: BTreeMap<Step, BTreeMap<Rank, (Vec<u64>, StepReport)>>,
 }
 
@@ -30,12 +34,12 @@ pub(super) struct Committed {
 #[derive(Debug)]
 pub(super) enum Refusal {
     Differs { rank: Rank, text: String },
-    OutOfOrder { text: String },
+    OutOfOrder { rank: Rank, text: String },
 }
 
 impl Commits {
     pub(super) fn new(ranks: usize, start: Step) -> Commits {
-        Commits { ranks, next: start, start, open: BTreeMap::new() }
+        Commits { ranks, next: start, start, reported: vec![start; ranks], open: BTreeMap::new() }
     }
 
     pub(super) fn last(&self) -> Option<Step> {
@@ -50,15 +54,24 @@ impl Commits {
         digests: Vec<u64>,
         report: StepReport,
     ) -> Result<Vec<Committed>, Refusal> {
-        let expected = self.next.0..self.next.0 + MAX_OPEN_STEPS;
-        let members = self.open.entry(step).or_default();
-        if !expected.contains(&step.0) || members.contains_key(&rank) {
-            let text = format!("sent step {step} where {} was expected", self.next);
-            return Err(Refusal::OutOfOrder { text });
+        let expected = self.reported[rank.index()];
+        if step != expected {
+            let text = format!("sent step {step} where {expected} was expected");
+            return Err(Refusal::OutOfOrder { rank, text });
         }
-        members.insert(rank, (digests, report));
+        if step.0 >= self.next.0 + MAX_OPEN_STEPS {
+            let (rank, least) = self.last_to_report();
+            let text = format!("has yet to report step {least}, others are at {step}");
+            return Err(Refusal::OutOfOrder { rank, text });
+        }
+        self.reported[rank.index()] = step.next();
+        self.open.entry(step).or_default().insert(rank, (digests, report));
         let mut committed = Vec::new();
-        while let Some(entry) = self.open.first_entry().filter(|entry| entry.get().len() == self.ranks) {
+        // Nothing is committed past a step that is not, such as one whose digests differ.
+        let complete = |next: Step, step: Step, members: usize| step == next && members == self.ranks;
+        while let Some(entry) = self.open.first_entry()
+            && complete(self.next, *entry.key(), entry.get().len())
+        {
             let (step, members) = entry.remove_entry();
             compare(step, &members)?;
             self.next = step.next();
@@ -69,6 +82,12 @@ impl Commits {
             committed.push(Committed { step, digest, reports });
         }
         Ok(committed)
+    }
+
+    fn last_to_report(&self) -> (Rank, Step) {
+        let ranks = self.reported.iter().enumerate();
+        let (index, least) = ranks.min_by_key(|(_, step)| **step).expect("a job has workers");
+        (Rank::from_index(index), *least)
     }
 }
 

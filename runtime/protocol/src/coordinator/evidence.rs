@@ -80,8 +80,8 @@ pub struct Failure {
 pub(super) struct Evidence {
     settled: Option<Time>,
     signs: Vec<Sign>,
-    /// Ranks that said themselves why they leave: that they then leave is no news.
-    spoke: Vec<Rank>,
+    /// Ranks that said themselves why they leave, and whom they blame: that they then leave is no news.
+    spoke: Vec<(Rank, Rank)>,
 }
 
 #[derive(Debug)]
@@ -107,14 +107,14 @@ impl Evidence {
         first
     }
 
-    pub(super) fn spoke(&mut self, rank: Rank) {
+    pub(super) fn spoke(&mut self, rank: Rank, blamed: Rank) {
         if !self.spoke_for_itself(rank) {
-            self.spoke.push(rank);
+            self.spoke.push((rank, blamed));
         }
     }
 
     pub(super) fn spoke_for_itself(&self, rank: Rank) -> bool {
-        self.spoke.contains(&rank)
+        self.spoke.iter().any(|(witness, _)| *witness == rank)
     }
 
     pub(super) fn settled_at(&self) -> Option<Time> {
@@ -122,7 +122,23 @@ impl Evidence {
     }
 
     /// The most direct sign, the earliest among equals.
+    ///
+    /// A worker that leaves because of a peer is missed by others in turn, so blame is followed from one to
+    /// the next until somebody who blamed nobody, or two who blame each other.
     pub(super) fn first_cause(&self) -> &Sign {
-        self.signs.iter().min_by_key(|sign| sign.kind).expect("asked only after a first sign")
+        let first = self.signs.iter().min_by_key(|sign| sign.kind).expect("asked only after a first sign");
+        if first.kind != FailureKind::BlamedByPeer {
+            return first;
+        }
+        let mut seen = Vec::new();
+        let mut cause = first;
+        while let Some(rank) = cause.rank.filter(|rank| !seen.contains(rank)) {
+            seen.push(rank);
+            let blamed = self.spoke.iter().find(|(witness, _)| *witness == rank).map(|(_, blamed)| *blamed);
+            let next = |sign: &&Sign| sign.kind == first.kind && sign.rank == blamed;
+            let Some(sign) = blamed.and_then(|_| self.signs.iter().find(next)) else { break };
+            cause = sign;
+        }
+        cause
     }
 }

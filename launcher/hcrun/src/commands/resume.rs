@@ -1,0 +1,142 @@
+//! `hcrun resume`: go on from the newest checkpoint that can be used.
+
+use std::process::ExitCode;
+
+use hcrun_engine::checkpoint::{self, Found, LoadError, Meta};
+use hcrun_protocol::job::Job;
+use serde_json::Value;
+
+use crate::cli::{Global, JobArgs, ResumeArgs};
+use crate::codes;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::prepare::{self, Prepared};
+use crate::run;
+use crate::run_dir::{RunDir, files};
+
+/// Keys that may differ between a run and its continuation; a trailing dot means all keys below.
+const MAY_CHANGE: [&str; 6] = [
+    "train.steps",
+    "train.evaluate_every",
+    "train.checkpoint_every",
+    "train.learning_rate",
+    "train.final_learning_rate",
+    "workers.",
+];
+
+pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Result<ExitCode> {
+    let dir = RunDir::open(&global.runs_dir, &args.run.run)?.lock()?;
+    let found = newest_checkpoint(&dir, output)?;
+    let job = JobArgs {
+        job: dir.file(files::JOB),
+        cluster: Some(dir.file(files::CLUSTER)),
+        seed: None,
+        set: args.set.clone(),
+    };
+    let prepared = prepare::prepare(&job)?;
+    let meta = &found.checkpoint.meta;
+    check_job(&prepared, meta, &dir)?;
+    if meta.step.0 >= prepared.file.job.train.steps {
+        return Err(Failure::new(&codes::USAGE, "there is nothing left to train")
+            .at(found.path.display().to_string())
+            .because(format!("the checkpoint holds all {} steps", meta.step))
+            .hint("ask for more: `--set train.steps=N`"));
+    }
+    tell_differences(&prepared, meta, output);
+    output.note(&format!("going on after {} steps", meta.step));
+    run::resume(&prepared, &args.serve, &dir, found.checkpoint, output)
+}
+
+/// The checkpoint to use; newer ones that cannot be are named.
+pub(super) fn newest_checkpoint(dir: &RunDir, output: &Output) -> Result<Found> {
+    let folder = dir.file(files::CHECKPOINTS);
+    let found = checkpoint::latest_good(&folder).map_err(|error| {
+        let code = match error {
+            LoadError::Newer { .. } => &codes::CHECKPOINT_NEWER,
+            _ => &codes::CHECKPOINT_MISSING,
+        };
+        Failure::new(code, "no checkpoint can be used").at(folder.display().to_string()).caused_by(&error)
+    })?;
+    for skipped in &found.skipped {
+        output.warn(&format!("{}; using {} instead", skipped.reason, found.path.display()));
+    }
+    Ok(found)
+}
+
+/// What would make it another training is refused by name.
+fn check_job(prepared: &Prepared, meta: &Meta, dir: &RunDir) -> Result<()> {
+    let unreadable = |error: serde_json::Error| {
+        Failure::new(&codes::CHECKPOINT_MISSING, "the checkpoint's job cannot be read").caused_by(&error)
+    };
+    let before: Job = serde_json::from_str(&meta.job).map_err(unreadable)?;
+    let value = |job: &Job| serde_json::to_value(job.without_paths()).map_err(unreadable);
+    let mut changed = Vec::new();
+    differences("", &value(&before)?, &value(&prepared.file.job)?, &mut changed);
+    let allowed =
+        |key: &str| MAY_CHANGE.iter().any(|may| key == *may || (may.ends_with('.') && key.starts_with(may)));
+    changed.retain(|(key, ..)| !allowed(key));
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut failure = Failure::new(&codes::SETTING_FIXED, "a setting differs from the checkpoint's")
+        .at(dir.file(files::JOB).display().to_string());
+    for (key, before, now) in changed {
+        failure = failure.because(format!("`{key}` is {now}, the checkpoint was trained with {before}"));
+    }
+    Err(failure)
+}
+
+/// Keys whose values differ, with both values.
+fn differences(prefix: &str, before: &Value, now: &Value, changed: &mut Vec<(String, String, String)>) {
+    let name = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+    match (before, now) {
+        (Value::Object(old), Value::Object(new)) => {
+            let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let (old, new) = (old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null));
+                differences(&name(key), old, new, changed);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                differences(&format!("{prefix}[{index}]"), old, new, changed);
+            }
+        }
+        _ if before != now => changed.push((prefix.to_owned(), before.to_string(), now.to_string())),
+        _ => {}
+    }
+}
+
+/// "To the bit" holds for the same build, CPU features and placement; where they differ, that is said.
+fn tell_differences(prepared: &Prepared, meta: &Meta, output: &Output) {
+    let features = hcrun_worker::process::cpu_features();
+    let job = &prepared.file.job;
+    let now = Meta::new(job, meta.step, &prepared.plan.placement, &run::build().program, &features);
+    let differ = meta.differences(&now);
+    if !differ.is_empty() {
+        output.note(&format!(
+            "{} differ from the checkpoint's: the run goes on, its losses may differ in the last bits",
+            differ.join(", ")
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named_by_key() {
+        let before =
+            serde_json::json!({ "seed": 1, "train": { "steps": 5, "batch": 8 }, "shard": [{ "id": "a" }] });
+        let now =
+            serde_json::json!({ "seed": 1, "train": { "steps": 9, "batch": 4 }, "shard": [{ "id": "b" }] });
+        let mut changed = Vec::new();
+        differences("", &before, &now, &mut changed);
+        let keys: Vec<&str> = changed.iter().map(|(key, ..)| key.as_str()).collect();
+        assert_eq!(keys, ["shard[0].id", "train.batch", "train.steps"]);
+        assert_eq!((changed[1].1.as_str(), changed[1].2.as_str()), ("8", "4"));
+    }
+}
