@@ -1,0 +1,5 @@
+//! The `hcrun` command for tests; see [`hcrun::main`].
+
+fn main() -> std::process::ExitCode {
+    hcrun::main()
+}
