@@ -43,6 +43,8 @@ pub enum WorkerError {
     Orphan,
     #[error("this process cannot be secured")]
     Harden(#[source] std::io::Error),
+    #[error("this process would compute other bits than its peers")]
+    Float(#[from] hcrun_kernels::float_environment::FloatEnvironmentError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error("cannot join the job")]
@@ -85,7 +87,7 @@ impl WorkerError {
             },
             WorkerError::Lane(_) | WorkerError::Form(_) | WorkerError::Join(_) => 4,
             WorkerError::Train(TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. }) => 6,
-            WorkerError::Panic { .. } | WorkerError::Harden(_) => 7,
+            WorkerError::Panic { .. } | WorkerError::Harden(_) | WorkerError::Float(_) => 7,
             _ => 75,
         }
     }
@@ -101,6 +103,7 @@ impl From<End> for WorkerError {
 pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
     harden::die_with(settings.parent)?;
     harden::keep_memory_private().map_err(WorkerError::Harden)?;
+    hcrun_kernels::float_environment::check()?;
     let panics = harden::remember_panics();
     let bundle = JoinBundle::read(&settings.bundle)?;
     let session = join(&settings, &bundle)?;

@@ -42,6 +42,7 @@ pub(super) fn work(
 
     let ip = settings.address.unwrap_or(local_address(bundle.join_address)?);
     let (lane, address) = LaneListener::bind(session.identity(), ip, assignment.listen_ports)?;
+    *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
     session.say(ToCoordinator::Loaded { address, samples, held_out });
 
@@ -51,7 +52,6 @@ pub(super) fn work(
     };
     let spec = form_spec(&assignment, &prepared, generation, &members);
     let group: Group<HostBuffers> = lane.form(spec)?;
-    *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(group.aborter());
     session.say(ToCoordinator::Linked { links: link_reports(&group) });
 
     let (start, state) = match session.order()? {
