@@ -1,1 +1,70 @@
-fn main() {}
+//! The project's automation: `cargo xtask ci`, `sim`, `bench`, `bless`.
+
+#![expect(clippy::print_stdout, reason = "tells people what it does")]
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+
+mod ci;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci                    everything that CI checks, in its order; stops at the first failure
+  sim [--seeds N]       rehearse rounds and whole jobs over N seeds [default: 200]
+  bench engine [--json] measure a training step; see benches/README.md
+  bless                 write golden files and generated pages anew; read the difference before you commit";
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    env::set_current_dir(root()).context("the repository's root")?;
+    match words.as_slice() {
+        ["ci"] => ci::run_all(),
+        ["sim"] => sim("200"),
+        ["sim", "--seeds", seeds] => sim(seeds),
+        ["bench", rest @ ..] => cargo(&["run", "--release", "--quiet", "-p", "hcrun-benches", "--"], rest),
+        // Tests write what they expect, then pass.
+        ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "--workspace", "--lib"]),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [] => bail!("which command?\n\n{USAGE}"),
+        _ => bail!("`cargo xtask {}` is not known\n\n{USAGE}", words.join(" ")),
+    }
+}
+
+fn sim(seeds: &str) -> anyhow::Result<()> {
+    let count: u64 = seeds.parse().with_context(|| format!("--seeds {seeds}"))?;
+    ensure!(count > 0, "--seeds must be at least 1");
+    with_env("HCRUN_SIM_SEEDS", seeds, &["test", "--release", "-p", "hcrun-sim"])
+}
+
+fn cargo(arguments: &[&str], rest: &[&str]) -> anyhow::Result<()> {
+    run(Command::new(cargo_path()).args(arguments).args(rest))
+}
+
+fn with_env(name: &str, value: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    run(Command::new(cargo_path()).env(name, value).args(arguments))
+}
+
+/// The cargo that runs this, so that a toolchain chosen for it holds for what it starts.
+fn cargo_path() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// Runs a command with this process's input and output.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+fn root() -> &'static Path {
+    // `scripts/xtask` lies two below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
+}
