@@ -163,10 +163,9 @@ codes! {
         "The value has the right type but cannot be used, alone or together with another setting.",
         "change the setting as the message says";
     CLUSTER_INVALID "HC2007" Usage
-        "the cluster file contradicts itself or the job",
-        "A zone or pool is named twice or not declared, a port range is reversed, a price has no source, or the job \
-         names a zone or pool that the cluster does not have.",
-        "correct the cluster file, or the names in the job file";
+        "the cluster file contradicts itself",
+        "A zone or pool is named twice or not declared, a port range is reversed or too small, or a price has no source.",
+        "correct the cluster file at the line shown";
     DATA_MALFORMED "HC2008" Usage
         "a data file cannot be used",
         "A table has rows of unequal length, text in a numeric column, an undeclared category, no target column, or \

@@ -1,4 +1,5 @@
 //! What is placed where, what it sends, and what is refused.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for other code")]
 
 use std::collections::BTreeMap;
 

@@ -49,8 +49,8 @@ pub fn loss(steps: &[StepRow], evaluations: &[EvaluationRow]) -> Option<String> 
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
-            .x_label_area_size(34)
-            .y_label_area_size(58)
+            .x_label_area_size(40)
+            .y_label_area_size(66)
             .build_cartesian_2d(0.0..last.max(1.0), (low - margin)..(high + margin))?;
         mesh(&mut chart, "step", "loss", |loss| format!("{loss:.3}"))?;
         chart.draw_series(LineSeries::new(training.iter().copied(), TRAINING.stroke_width(2)))?;
@@ -86,8 +86,8 @@ pub fn step_times(steps: &[StepRow]) -> Option<String> {
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
-            .x_label_area_size(34)
-            .y_label_area_size(58)
+            .x_label_area_size(40)
+            .y_label_area_size(66)
             .build_cartesian_2d(0.0..last.max(1.0), 0.0..high * 1.1)?;
         mesh(&mut chart, "step", "ms per step", |time| format!("{time:.1}"))?;
         for (index, colour) in [COMPUTE, EXCHANGE, UPDATE].into_iter().enumerate() {
@@ -132,7 +132,7 @@ fn mesh(
         .bold_line_style(INK.mix(0.15))
         .light_line_style(TRANSPARENT)
         .axis_style(INK.mix(0.5))
-        .label_style(("sans-serif", 12, &INK))
+        .label_style(("sans-serif", 16, &INK))
         .x_desc(x)
         .y_desc(y)
         .x_label_formatter(&|step| format!("{step:.0}"))
@@ -145,7 +145,7 @@ fn legend(area: &Area<'_>, entries: &[(&str, RGBColor)]) -> Drawn {
     let right = i32::try_from(SIZE.0)? - 24;
     for (index, (name, colour)) in entries.iter().enumerate() {
         let y = 20 + 18 * i32::try_from(index)?;
-        let style = TextStyle::from(("sans-serif", 13).into_font())
+        let style = TextStyle::from(("sans-serif", 17).into_font())
             .color(&INK)
             .pos(Pos::new(HPos::Right, VPos::Center));
         area.draw(&Rectangle::new([(right, y - 5), (right + 10, y + 5)], colour.filled()))?;
