@@ -1,6 +1,6 @@
 //! Whole jobs under delay, loss, crashes, stalls and cuts, over many seeds.
 //!
-//! One seed again: `MEMBERSHIP_SEED=17 cargo test -p hcrun-sim`.
+//! One seed again: `MEMBERSHIP_SEED=17 cargo test -p hcrun-sim`. More of them: `cargo xtask sim --seeds 2000`.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 use hcrun_protocol::coordinator::{Event, Failure, FailureKind, Outcome};
@@ -77,10 +77,11 @@ fn check_order(world: &World<Party>) {
 }
 
 /// Runs the check for every seed (or the one asked for) and names the seed that fails.
-#[expect(clippy::disallowed_methods, reason = "how a person asks for one seed; nothing simulated sees it")]
+#[expect(clippy::disallowed_methods, reason = "how a person asks for seeds; nothing simulated sees it")]
 fn for_each_seed(check: fn(u64)) {
-    let asked = std::env::var("MEMBERSHIP_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seeds = asked.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let count = number("HCRUN_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("MEMBERSHIP_SEED").map_or(0..count, |seed| seed..seed + 1);
     for seed in seeds {
         if std::panic::catch_unwind(|| check(seed)).is_err() {
             panic!(

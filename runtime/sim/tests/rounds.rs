@@ -1,6 +1,6 @@
 //! Rounds under delay, reordering, loss, repetition, crashes and cuts, over many seeds.
 //!
-//! One seed again: `ROUND_SEED=17 cargo test -p hcrun-sim`.
+//! One seed again: `ROUND_SEED=17 cargo test -p hcrun-sim`. More of them: `cargo xtask sim --seeds 2000`.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 use std::collections::VecDeque;
@@ -137,10 +137,11 @@ fn random_fault(prng: &mut Prng, nodes: usize) -> Fault {
 }
 
 /// Runs the check for every seed (or the one asked for) and names the seed that fails.
-#[expect(clippy::disallowed_methods, reason = "how a person asks for one seed; nothing simulated sees it")]
+#[expect(clippy::disallowed_methods, reason = "how a person asks for seeds; nothing simulated sees it")]
 fn for_each_seed(check: fn(u64)) {
-    let asked = std::env::var("ROUND_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seeds = asked.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let count = number("HCRUN_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("ROUND_SEED").map_or(0..count, |seed| seed..seed + 1);
     for seed in seeds {
         if std::panic::catch_unwind(|| check(seed)).is_err() {
             panic!("seed {seed} fails as printed above; again: ROUND_SEED={seed} cargo test -p hcrun-sim");
