@@ -76,7 +76,7 @@ impl LocalBackend {
         }
         for group in self.groups.values() {
             // Ends stopped processes too. A group that is gone already needs nothing.
-            drop(kill_process_group(*group, Signal::KILL));
+            let _ = kill_process_group(*group, Signal::KILL);
         }
         for wait in self.waits {
             if !wait.is_finished() {
