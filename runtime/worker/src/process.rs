@@ -8,20 +8,19 @@ use std::time::Duration;
 use hcrun_net::BindError;
 use hcrun_net::group::FormError;
 use hcrun_net::join::{BundleError, JoinBundle, JoinError};
+use hcrun_protocol::NodeId;
 use hcrun_protocol::control::{Build, FailureClass, FailureReport};
 use hcrun_protocol::member::End;
-use hcrun_protocol::{NodeId, Span};
 
 use crate::locate::DataLocations;
 use crate::session::{Session, SessionError, SessionSettings};
-use crate::train::TrainFailure;
-
 mod harden;
 mod node;
 mod prepare;
 mod work;
 
 pub use node::{cpu_features, node_name};
+pub use crate::train::TrainFailure;
 pub use prepare::PrepareError;
 
 /// How to start one worker.
@@ -131,13 +130,9 @@ fn join(settings: &WorkerSettings, bundle: &JoinBundle) -> Result<Session, Worke
         build: settings.build.clone(),
         node: NodeId::new(node_name()).unwrap_or_else(|_| NodeId::new("node").expect("a literal name")),
         cpu_features: cpu_features(),
-        silence_limit: SILENCE_LIMIT,
     })?;
     Ok(session)
 }
-
-/// As long as the coordinator's patience with a worker by default.
-const SILENCE_LIMIT: Span = Span::from_millis(4_400);
 
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -173,4 +168,3 @@ fn guarded(
         Err(WorkerError::Panic { place })
     })
 }
-

@@ -6,7 +6,7 @@ use hcrun_engine::checkpoint::{self, Found, LoadError, Meta};
 use hcrun_protocol::job::Job;
 use serde_json::Value;
 
-use crate::cli::{Global, JobArgs, ResumeArgs};
+use crate::cli::{Global, ResumeArgs};
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
@@ -27,13 +27,7 @@ const MAY_CHANGE: [&str; 6] = [
 pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Result<ExitCode> {
     let dir = RunDir::open(&global.runs_dir, &args.run.run)?.lock()?;
     let found = newest_checkpoint(&dir, output)?;
-    let job = JobArgs {
-        job: dir.file(files::JOB),
-        cluster: Some(dir.file(files::CLUSTER)),
-        seed: None,
-        set: args.set.clone(),
-    };
-    let prepared = prepare::prepare(&job)?;
+    let prepared = prepare::prepare_run(&dir, &args.set)?;
     let meta = &found.checkpoint.meta;
     check_job(&prepared, meta, &dir)?;
     if meta.step.0 >= prepared.file.job.train.steps {

@@ -7,7 +7,7 @@ use hcrun_protocol::control::{
     AssignedClass, AssignedShard, AssignedWorker, AssignedZone, Assignment, Build, PROTOCOL_VERSION,
     StateArena,
 };
-use hcrun_protocol::coordinator::Settings;
+use hcrun_protocol::coordinator::{Settings, silence_limit};
 use hcrun_protocol::placement::PlacedWorker;
 use hcrun_protocol::{JobId, Span, Step, ZoneId};
 
@@ -50,10 +50,14 @@ pub(super) fn settings(prepared: &Prepared, job: JobId, start: &Start, waits: bo
         workers: workers.clone(),
         start: start.step,
         state: start.state.clone(),
-        detect_within: Span::from_secs(prepared.file.job.exchange.detect_within_s.into()),
+        detect_within: detect_within(prepared),
         join_within: if waits { Span::from_secs(TICKET_LIFETIME.as_secs()) } else { JOIN_WITHIN },
         prepare_within: PREPARE_WITHIN,
     }
+}
+
+fn detect_within(prepared: &Prepared) -> Span {
+    Span::from_secs(prepared.file.job.exchange.detect_within_s.into())
 }
 
 fn assigned_workers(prepared: &Prepared) -> Vec<AssignedWorker> {
@@ -104,6 +108,7 @@ fn assignment(
         zones: prepared.cluster.zones.iter().map(zone).collect(),
         statistics_json: start.statistics_json.clone(),
         listen_ports: prepared.cluster.pool(&worker.slot.pool).and_then(|pool| pool.listen_ports),
+        silence_limit: silence_limit(detect_within(prepared)),
         checkpoint_zone: checkpoint_zone(prepared),
     }
 }

@@ -9,11 +9,10 @@ use super::record::Recorder;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::prepare::Prepared;
-use crate::report::html::Report;
 use crate::report::summary::{Cost, Evaluation, FailureSummary, SUMMARY_SCHEMA, StepTime, WorkerSummary};
 use crate::report::{Status, Summary};
-use crate::report::{format, metrics};
-use crate::run_dir::{RunDir, files, unwritable};
+use crate::report::format;
+use crate::run_dir::{RunDir, files};
 
 pub(super) fn finish(
     prepared: &Prepared,
@@ -26,26 +25,12 @@ pub(super) fn finish(
 ) -> Result<ExitCode> {
     let summary = summary(prepared, recorder, resumed_from, status, failure.as_ref());
     dir.write(files::SUMMARY, crate::output::to_json(&summary).as_bytes())?;
-    write_report(prepared, dir, &summary)?;
+    crate::report::write(dir)?;
     if let Some(failure) = failure {
         return Err(failure);
     }
     output.answer(&summary, || words(&summary, dir));
     Ok(ExitCode::SUCCESS)
-}
-
-fn write_report(prepared: &Prepared, dir: &RunDir, summary: &Summary) -> Result<()> {
-    let metrics = dir.file(files::METRICS);
-    let (steps, evaluations) = metrics::read(&metrics).map_err(|error| unwritable(&metrics, &error))?;
-    let name = dir.name();
-    let report = Report {
-        run: &name,
-        plan: Some(&prepared.plan),
-        summary: Some(summary),
-        steps: &steps,
-        evaluations: &evaluations,
-    };
-    dir.write(files::REPORT, report.to_html().as_bytes())
 }
 
 fn summary(

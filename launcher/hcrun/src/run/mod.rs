@@ -35,7 +35,6 @@ use crate::cli::ServeArgs;
 use crate::codes;
 use crate::control_socket::{ControlServer, LiveStatus, Request};
 use crate::failure::{Failure, Result};
-use crate::manifests;
 use crate::output::Output;
 use crate::prepare::Prepared;
 use crate::report::{Mode, Progress};
@@ -61,7 +60,7 @@ pub(crate) fn start(
     check_serving(prepared, serve)?;
     let job = job_id()?;
     let dir = RunDir::create(runs_dir, &prepared.file.job.name, job.0)?;
-    write_inputs(prepared, &dir)?;
+    prepared.save(&dir)?;
     execute(prepared, serve, &dir, job, None, output)
 }
 
@@ -75,7 +74,7 @@ pub(crate) fn resume(
 ) -> Result<ExitCode> {
     check_serving(prepared, serve)?;
     let job = job_id()?;
-    write_inputs(prepared, dir)?;
+    prepared.save(dir)?;
     execute(prepared, serve, dir, job, Some(checkpoint), output)
 }
 
@@ -110,30 +109,6 @@ fn check_serving(prepared: &Prepared, serve: &ServeArgs) -> Result<()> {
 
 fn is_local(prepared: &Prepared, slot: &hcrun_protocol::SlotId) -> bool {
     prepared.cluster.pool(&slot.pool).is_some_and(|pool| pool.backend == Backend::Local)
-}
-
-/// Everything a resume needs, with paths that hold from any directory.
-fn write_inputs(prepared: &Prepared, dir: &RunDir) -> Result<()> {
-    let mut job = prepared.file.job.clone();
-    for shard in &mut job.shards {
-        if shard.path.is_some() {
-            let path = manifests::data_path(&prepared.file, shard)?;
-            let absolute = std::path::absolute(&path).unwrap_or(path);
-            shard.path = Some(absolute.to_string_lossy().into_owned());
-        }
-    }
-    dir.write(files::JOB, crate::job_file::resolved_toml(&job).as_bytes())?;
-    let cluster = toml::to_string(&prepared.cluster);
-    let cluster = cluster
-        .map_err(|error| Failure::new(&codes::INTERNAL, "the cluster cannot be written").caused_by(&error))?;
-    dir.write(files::CLUSTER, cluster.as_bytes())?;
-    dir.write(files::PLAN, crate::output::to_json(&prepared.plan).as_bytes())?;
-    let folder = dir.file("manifests");
-    std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
-    for (id, manifest) in &prepared.manifests {
-        dir.write(&format!("manifests/{id}.json"), crate::output::to_json(manifest).as_bytes())?;
-    }
-    Ok(())
 }
 
 fn execute(

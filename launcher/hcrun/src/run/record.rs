@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcrun_engine::data::{Schema, Statistics};
 use hcrun_net::join::JoinEvent;
-use hcrun_protocol::control::{EvaluationSums, SentBytes, StepReport};
+use hcrun_protocol::control::{EvaluationSums, LinkReport, SentBytes, StepReport};
 use hcrun_protocol::coordinator::Event;
 use hcrun_protocol::job::{Data, Job, Loss};
 use hcrun_protocol::placement::Placement;
@@ -220,6 +220,24 @@ impl<'a> Recorder<'a> {
         self.log("statistics", None, None);
     }
 
+    fn on_linked(&mut self, slot: &SlotId, links: &[LinkReport]) {
+        self.log("linked", Some(slot), Some(format!("{} links", links.len())));
+        for link in links {
+            let Some(peer) = self.placement.worker(link.peer) else { continue };
+            let (micros, mtu, skew) = (link.round_trip.0, link.mtu, link.skew_micros);
+            let detail = format!(
+                "to {}: round trip {micros} us, {mtu} bytes per packet, clock {skew:+} us",
+                peer.slot
+            );
+            self.log("link", Some(slot), Some(detail));
+            // Both ends report a link; one warning is enough.
+            let first = self.placement.worker_of(slot).is_some_and(|own| own.rank < link.peer);
+            if let Some(warning) = skew_warning(slot, &peer.slot, skew).filter(|_| first) {
+                self.on_note(&warning);
+            }
+        }
+    }
+
     fn on_finished(&mut self, slot: &SlotId, samples: u64, sent: &[SentBytes]) {
         self.tally.samples_by_slot.insert(slot.clone(), samples);
         if let Some(worker) = self.placement.worker_of(slot) {
@@ -234,6 +252,22 @@ impl<'a> Recorder<'a> {
 }
 
 const MAX_DETAIL_CHARS: usize = 2_000;
+
+/// Training needs no common clock. Certificates do: they begin an hour in the past, and logs of hosts whose
+/// clocks differ by seconds can hardly be read together.
+const SKEW_WARNED: Duration = Duration::from_secs(5);
+
+/// `skew_micros`: the peer's clock less the slot's.
+fn skew_warning(slot: &SlotId, peer: &SlotId, skew_micros: i64) -> Option<String> {
+    let skew = Duration::from_micros(skew_micros.unsigned_abs());
+    let (ahead, behind) = if skew_micros > 0 { (peer, slot) } else { (slot, peer) };
+    (skew > SKEW_WARNED).then(|| {
+        let seconds = skew.as_secs_f64();
+        format!(
+            "warning: the clock of {ahead}'s host is {seconds:.1} s ahead of that of {behind}'s: set both by NTP"
+        )
+    })
+}
 
 fn evaluation_row(job: &Job, step: Step, sums: &EvaluationSums, target_deviation: f64) -> EvaluationRow {
     let classes = job.train.loss == Loss::CrossEntropy;
@@ -277,9 +311,7 @@ impl Observer for Recorder<'_> {
             }
             Event::Linked { slot, links } => {
                 self.worker_state(slot, "linked");
-                let slowest = links.iter().map(|link| link.round_trip).max().unwrap_or_default();
-                let detail = format!("{} links, slowest round trip {} us", links.len(), slowest.0);
-                self.log("linked", Some(slot), Some(detail));
+                self.on_linked(slot, links);
             }
             Event::Started { step } => {
                 self.state("training");
@@ -327,5 +359,24 @@ impl Observer for Recorder<'_> {
     fn on_note(&mut self, text: &str) {
         self.log("note", None, Some(text.to_owned()));
         self.progress.event(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_seconds_are_warned_about() {
+        let slot = |name: &str| SlotId::parse(name).unwrap();
+        let warning = |micros| skew_warning(&slot("private-0"), &slot("public-1"), micros);
+        assert_eq!(warning(4_900_000), None);
+        assert_eq!(warning(-5_000_000), None);
+        let expected = |ahead, behind| {
+            format!("warning: the clock of {ahead}'s host is 5.2 s ahead of that of {behind}'s: set both by NTP")
+        };
+        assert_eq!(warning(5_200_000), Some(expected("public-1", "private-0")));
+        assert_eq!(warning(-5_200_000), Some(expected("private-0", "public-1")));
+        assert!(warning(i64::MIN).is_some());
     }
 }

@@ -37,7 +37,10 @@ impl Arrival {
         let mut arenas = Vec::new();
         for arena in announced {
             if arena.elems != limit {
-                return Err(format!("state `{}` of {} elements, the model has {limit}", arena.name, arena.elems));
+                return Err(format!(
+                    "state `{}` of {} elements, the model has {limit}",
+                    arena.name, arena.elems
+                ));
             }
             let elems = usize::try_from(arena.elems).map_err(|error| error.to_string())?;
             arenas.push((arena.name.clone(), vec![0.0; elems]));
@@ -55,7 +58,7 @@ impl Arrival {
         let place = header.range().zip(arena).and_then(|(range, (_, arena))| arena.get_mut(range));
         let place = place.filter(|_| header.class == FrameClass::Parameters);
         let place = place.ok_or("a state segment outside of what was announced")?;
-        if payload.len() != place.len() * size_of::<f32>() || place.len() > self.missing {
+        if payload.len() != size_of_val(place) || place.len() > self.missing {
             return Err("a state segment of a wrong length".to_owned());
         }
         self.missing -= place.len();
