@@ -1,4 +1,5 @@
-//! Every two workers are linked, so one of the two must be reachable.
+//! Every two workers are linked. Inside a zone everybody can be dialled; across a border one of the two must
+//! be reachable.
 
 use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::placement::{PlacedWorker, Placement};
@@ -8,8 +9,9 @@ use crate::constraint::{Constraint, Infeasible};
 pub(crate) fn check(cluster: &Cluster, placement: &Placement) -> Result<(), Infeasible> {
     let hidden = |worker: &&PlacedWorker| cluster.pool(&worker.slot.pool).is_some_and(|pool| !pool.reachable);
     let mut hidden = placement.workers.iter().filter(hidden);
-    match (hidden.next(), hidden.next()) {
-        (Some(a), Some(b)) => Err(Constraint::Unreachable { a: a.slot.clone(), b: b.slot.clone() }.into()),
-        _ => Ok(()),
+    let Some(a) = hidden.next() else { return Ok(()) };
+    match hidden.find(|b| b.zone != a.zone) {
+        Some(b) => Err(Constraint::Unreachable { a: a.slot.clone(), b: b.slot.clone() }.into()),
+        None => Ok(()),
     }
 }

@@ -232,12 +232,14 @@ fn nothing_can_be_trained_or_evaluated_without_samples() {
 }
 
 #[test]
-fn two_hidden_workers_cannot_be_linked() {
+fn hidden_workers_are_linked_inside_their_zone_only() {
     let mut case = case();
     case.cluster.pools[0].reachable = false;
+    case.plan().unwrap();
+    case.cluster.pools[1].reachable = false;
     assert_eq!(
         case.refusal(),
-        "private-0 and private-1 cannot reach each other: neither pool is `reachable`"
+        "private-0 and public-0 cannot reach each other: neither pool is `reachable`"
     );
 }
 

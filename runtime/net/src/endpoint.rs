@@ -45,15 +45,37 @@ pub enum BindError {
 pub(crate) enum LinkKind {
     /// Small messages, now and then a checkpoint's segments.
     Control,
-    /// Segments: one stream each way, besides the one for greeting and probes.
-    Data,
+    /// Segments: one stream each way, besides the one for greeting and probes. Ends after this silence.
+    Data { silence: Duration },
 }
 
-/// How long a link may be silent. A process starved of CPU for 4 s must survive it; the coordinator's
-/// heartbeats find the dead sooner, this bound is for links on which nobody waits.
+/// How long a control link may be silent. Heartbeats find the dead sooner, this bound is for links on which
+/// nobody waits.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
-/// Well below [`IDLE`], so that a few lost packets do not end a link.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+impl LinkKind {
+    /// How long the link may be silent.
+    fn idle(self) -> Duration {
+        match self {
+            LinkKind::Control => IDLE,
+            // QUIC counts from the first packet that found no answer, up to a keep-alive after the last that
+            // was heard; the rest is for telling everybody.
+            LinkKind::Data { silence } => silence.saturating_sub(LINK_ALLOWANCE).max(SHORTEST_SILENCE),
+        }
+    }
+
+    /// Well below [`Self::idle`], so that a few lost packets do not end a link, and on data links so short
+    /// that a process that was starved for nearly `idle` wakes up to links that still stand.
+    fn keep_alive(self) -> Duration {
+        match self {
+            LinkKind::Control => IDLE / 5,
+            LinkKind::Data { .. } => self.idle() / 32,
+        }
+    }
+}
+
+const LINK_ALLOWANCE: Duration = Duration::from_millis(200);
+const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
 
 /// Handshake, greeting and everything else a stranger may make us wait for.
 pub(crate) const GREETING_DEADLINE: Duration = Duration::from_secs(5);
@@ -82,7 +104,7 @@ pub(crate) fn bind(ip: IpAddr, ports: Option<[u16; 2]>) -> Result<UdpSocket, Bin
                 widen_buffers(&socket).map_err(|source| BindError::Socket { address, source })?;
                 return Ok(socket);
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && first != last => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && ports.is_some() => {}
             Err(source) => return Err(BindError::Bind { address, source }),
         }
     }
@@ -173,6 +195,10 @@ fn mtu(ip: IpAddr) -> u16 {
     if ip.is_loopback() { LOOPBACK_MTU } else { INTERNET_MTU }
 }
 
+fn idle_timeout(kind: LinkKind) -> IdleTimeout {
+    IdleTimeout::try_from(kind.idle()).unwrap_or(VarInt::MAX.into())
+}
+
 /// Worst case of memory per peer: the receive window of its streams, and as much waiting to be sent.
 fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
     let mut config = TransportConfig::default();
@@ -181,8 +207,8 @@ fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
     config
         .initial_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(discovery))
-        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("seconds fit a QUIC varint")))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(idle_timeout(kind)))
+        .keep_alive_interval(Some(kind.keep_alive()))
         .datagram_receive_buffer_size(None)
         .max_concurrent_bidi_streams(VarInt::from_u32(1));
     match kind {
@@ -193,7 +219,7 @@ fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
                 .receive_window(VarInt::from_u32(CONTROL_STREAM_WINDOW))
                 .send_window(u64::from(CONTROL_STREAM_WINDOW));
         }
-        LinkKind::Data => {
+        LinkKind::Data { .. } => {
             // Fewer acknowledgements: each costs both ends about as much as a data packet.
             let mut acks = AckFrequencyConfig::default();
             acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(Duration::from_millis(5)));

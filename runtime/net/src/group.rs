@@ -43,7 +43,7 @@ pub struct Member {
     pub zone: ZoneId,
     /// Where its lane listens.
     pub address: Option<SocketAddr>,
-    /// Whether others can dial it. With `false` it only dials out.
+    /// Whether other zones can dial it. With `false` it only dials out to them.
     pub reachable: bool,
 }
 

@@ -1,10 +1,6 @@
 //! Why a link ended, and what is said when one is closed.
 
-use std::time::Duration;
-
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
-
-use crate::endpoint::IDLE;
 
 /// Sent with a close, so that the other end can say why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +39,8 @@ impl CloseCode {
 pub enum LinkLoss {
     #[error("it closed the link ({code:?}): {reason}")]
     ClosedByPeer { code: CloseCode, reason: String },
-    #[error("nothing was heard from it for {} s", .0.as_secs())]
-    Silent(Duration),
+    #[error("nothing is heard from it any more: it is gone, or packets no longer pass between the two")]
+    Silent,
     #[error("it no longer knows the link: the process was restarted")]
     Forgotten,
     /// The peer's certificate is not taken here.
@@ -99,7 +95,7 @@ impl From<ConnectionError> for LinkLoss {
                 Some((_, reason)) => LinkLoss::Certificate(printable(unwrapped(reason).as_bytes())),
                 None => LinkLoss::Transport(printable(error.to_string().as_bytes())),
             },
-            ConnectionError::TimedOut => LinkLoss::Silent(IDLE),
+            ConnectionError::TimedOut => LinkLoss::Silent,
             ConnectionError::Reset => LinkLoss::Forgotten,
             ConnectionError::LocallyClosed => LinkLoss::ClosedHere,
             other => LinkLoss::Transport(printable(other.to_string().as_bytes())),

@@ -55,7 +55,7 @@ pub struct Pool {
     pub backend: Backend,
     /// Most workers the pool can hold.
     pub slots: u16,
-    /// Whether others can dial its workers. With `false` they only dial out.
+    /// Whether other zones can dial its workers. With `false` they only dial out to them.
     #[serde(default = "default_reachable")]
     pub reachable: bool,
     /// First and last UDP port its workers listen on; any free port when left out.

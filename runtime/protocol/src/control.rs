@@ -125,6 +125,8 @@ pub struct Assignment {
     /// Statistics of a resumed model as JSON; empty where they are still to be gathered, and for text.
     pub statistics_json: String,
     pub listen_ports: Option<[u16; 2]>,
+    /// How long the coordinator, and a peer on its link, may be silent: [`crate::coordinator::silence_limit`].
+    pub silence_limit: Span,
     /// The zone whose workers hand their state to the coordinator at a checkpoint.
     pub checkpoint_zone: ZoneId,
 }
@@ -185,7 +187,10 @@ pub enum Activity {
 pub struct LinkReport {
     pub peer: Rank,
     pub round_trip: Span,
+    /// UDP payload that has passed.
     pub mtu: u16,
+    /// The peer's clock less this worker's, in microseconds, give or take half the round trip.
+    pub skew_micros: i64,
 }
 
 /// One step as one worker saw it. Loss and weight are global and equal on all ranks.

@@ -16,8 +16,11 @@ use crate::time::{Span, Time};
 /// Fine enough that a lost one costs little of the 5 s in which a loss has to be seen.
 pub const HEARTBEAT_INTERVAL: Span = Span::from_millis(250);
 
-/// How long a worker waits to be welcomed, and for others that still load.
-const JOIN_LIMIT: Span = Span::from_secs(30);
+/// How long a worker waits to be welcomed; the welcome says how long it waits from then on.
+const JOIN_LIMIT: Span = Span::from_secs(4);
+
+/// It is woken at every heartbeat; this late, the process was stopped or starved.
+const NAP: Span = Span::from_millis(1_000);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
@@ -99,6 +102,7 @@ pub struct Member {
     cpu_features: String,
     silence_limit: Span,
     heard: Time,
+    awake: Time,
     next_heartbeat: Time,
     progress: u64,
     activity: Activity,
@@ -106,15 +110,15 @@ pub struct Member {
 }
 
 impl Member {
-    /// `silence_limit`: how long the coordinator may be silent once the worker is welcome.
-    pub fn new(now: Time, build: Build, node: NodeId, cpu_features: String, silence_limit: Span) -> Member {
+    pub fn new(now: Time, build: Build, node: NodeId, cpu_features: String) -> Member {
         Member {
             state: State::Connecting,
             build,
             node,
             cpu_features,
-            silence_limit,
+            silence_limit: JOIN_LIMIT,
             heard: now,
+            awake: now,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
             progress: 0,
             activity: Activity::Preparing,
@@ -127,6 +131,7 @@ impl Member {
         if self.state == State::Ended {
             return;
         }
+        self.wake(now);
         match input {
             Input::Connected => self.on_connected(now),
             Input::Message(message) => {
@@ -151,14 +156,15 @@ impl Member {
 
     /// When to feed [`Input::Tick`] even if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
-        (self.state != State::Ended).then(|| self.next_heartbeat.min(self.heard + self.limit()))
+        (self.state != State::Ended).then(|| self.next_heartbeat.min(self.heard + self.silence_limit))
     }
 
-    fn limit(&self) -> Span {
-        match self.state {
-            State::Connecting | State::Joining => JOIN_LIMIT,
-            _ => self.silence_limit,
+    /// Who slept has heard nothing and may not blame the coordinator for it.
+    fn wake(&mut self, now: Time) {
+        if now.since(self.awake) >= NAP {
+            self.heard = now;
         }
+        self.awake = now;
     }
 
     fn on_connected(&mut self, now: Time) {
@@ -176,6 +182,7 @@ impl Member {
             (State::Joining, ToWorker::Refused { reason }) => self.end(End::Refused(reason)),
             (State::Joining, ToWorker::Welcome(assignment)) => {
                 self.state = State::Loading;
+                self.silence_limit = assignment.silence_limit;
                 self.command(Command::Load(assignment));
             }
             (State::Loading, ToWorker::Form { generation, members }) => {
@@ -209,7 +216,7 @@ impl Member {
         if self.state == State::Ended {
             return;
         }
-        if now >= self.heard + self.limit() {
+        if now >= self.heard + self.silence_limit {
             let cause = format!("silent for {}", now.since(self.heard));
             return self.end(End::CoordinatorLost { cause });
         }
@@ -253,11 +260,41 @@ fn name(message: &ToWorker) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{JobId, Rank, ZoneId};
 
     fn member() -> Member {
         let build = Build { protocol: 1, program: "test".into() };
         let node = NodeId::new("here").unwrap();
-        Member::new(Time::ZERO, build, node, String::new(), Span::from_millis(4_500))
+        Member::new(Time::ZERO, build, node, String::new())
+    }
+
+    fn welcome(silence_limit: Span) -> ToWorker {
+        ToWorker::Welcome(Box::new(Assignment {
+            job: JobId(1),
+            generation: Generation(1),
+            job_json: String::new(),
+            job_digest: String::new(),
+            rank: Rank(0),
+            workers: vec![],
+            manifests: vec![],
+            classes: vec![],
+            columns: vec![],
+            zones: vec![],
+            statistics_json: String::new(),
+            listen_ports: None,
+            silence_limit,
+            checkpoint_zone: ZoneId::new("private").unwrap(),
+        }))
+    }
+
+    /// Lets time pass until the worker ends.
+    fn run_out(member: &mut Member) -> (Time, Vec<Output>) {
+        let mut now = Time::ZERO;
+        while let Some(deadline) = member.next_deadline() {
+            now = deadline;
+            member.handle(now, Input::Tick);
+        }
+        (now, outputs(member))
     }
 
     fn outputs(member: &mut Member) -> Vec<Output> {
@@ -274,17 +311,23 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_coordinator_ends_the_worker() {
+    fn a_silent_coordinator_ends_the_worker_when_the_welcome_says() {
+        for limit in [Span::from_millis(1_400), Span::from_millis(4_400)] {
+            let mut member = member();
+            member.handle(Time::ZERO, Input::Connected);
+            member.handle(Time::ZERO, Input::Message(welcome(limit)));
+            let (ended, said) = run_out(&mut member);
+            assert_eq!(ended, Time::ZERO + limit);
+            let last = said.last();
+            assert!(matches!(last, Some(Output::Command(Command::End(End::CoordinatorLost { .. })))), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_never_welcome_leaves() {
         let mut member = member();
         member.handle(Time::ZERO, Input::Connected);
-        while let Some(deadline) = member.next_deadline() {
-            member.handle(deadline, Input::Tick);
-        }
-        let ended = matches!(
-            outputs(&mut member).last(),
-            Some(Output::Command(Command::End(End::CoordinatorLost { .. })))
-        );
-        assert!(ended);
+        assert_eq!(run_out(&mut member).0, Time::ZERO + JOIN_LIMIT);
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Job {
             zones: Vec::new(),
             statistics_json: String::new(),
             listen_ports: None,
+            silence_limit: coordinator::silence_limit(self.detect_within),
             checkpoint_zone: ZoneId::new(CHECKPOINT_ZONE).expect("a literal name"),
         };
         Settings {
@@ -169,7 +170,7 @@ impl Launcher {
                 coordinator::Output::Store { step } => self.storing.push((now + STORE_TIME, step)),
                 coordinator::Output::Event(event) => self.events.push(event),
                 coordinator::Output::End(outcome) => self.ended = Some((now, outcome)),
-                coordinator::Output::SendState { .. } => {}
+                coordinator::Output::SendState { .. } | coordinator::Output::Discard { .. } => {}
             }
         }
     }
@@ -212,9 +213,8 @@ enum Todo {
 impl Worker {
     fn new(job: &Job, rank: usize, seed: u64) -> Worker {
         let node = NodeId::new(format!("node-{rank}")).expect("a short name");
-        let silence = coordinator::silence_limit(job.detect_within);
         Worker {
-            machine: Member::new(Time::ZERO, Job::build(), node, String::new(), silence),
+            machine: Member::new(Time::ZERO, Job::build(), node, String::new()),
             prng: Prng::keyed(&[seed, 9, rank as u64]),
             rank: Rank::from_index(rank),
             todo: None,

@@ -15,7 +15,7 @@ use hcrun_net::identity::Identity;
 use hcrun_protocol::control::{Build, FailureReport, ToCoordinator};
 use hcrun_protocol::frame::SegmentHeader;
 use hcrun_protocol::member::{Command, End};
-use hcrun_protocol::{NodeId, Span, ZoneId};
+use hcrun_protocol::{NodeId, ZoneId};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::progress::Progress;
@@ -35,8 +35,6 @@ pub struct SessionSettings {
     pub build: Build,
     pub node: NodeId,
     pub cpu_features: String,
-    /// How long the coordinator may be silent.
-    pub silence_limit: Span,
 }
 
 /// What the training thread is told.
@@ -44,7 +42,10 @@ pub struct SessionSettings {
 pub enum Order {
     Command(Command),
     /// [`Command::Start`] with its state, all arenas complete.
-    Start { step: hcrun_protocol::Step, state: Vec<(String, Vec<f32>)> },
+    Start {
+        step: hcrun_protocol::Step,
+        state: Vec<(String, Vec<f32>)>,
+    },
 }
 
 /// What the training thread sends.
@@ -83,8 +84,8 @@ pub enum SessionError {
     Ended(#[from] End),
 }
 
-/// For the first answer of the coordinator; it may be loading a plan of its own.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// For the first answer of the coordinator, which has just answered at its other door.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 
 impl Session {
     /// Connects and says hello; the welcome comes as the first order.

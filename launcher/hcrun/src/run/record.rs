@@ -328,6 +328,10 @@ impl Observer for Recorder<'_> {
                 self.tally.stored = Some(*step);
                 self.log("checkpoint", None, Some(format!("after {} steps", step.next())));
             }
+            Event::Discarded { step } => {
+                let detail = format!("after {} steps: a newer one is complete", step.next());
+                self.log("checkpoint-skipped", None, Some(detail));
+            }
             Event::StopRequested => {
                 self.state("stopping");
                 self.log("stop-requested", None, None);

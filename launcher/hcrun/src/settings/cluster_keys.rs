@@ -22,7 +22,7 @@ const POOL: &[Key] = keys! {
     "zone" Kind::Name, None, "The zone its nodes are in.";
     "backend" Kind::Words(&["local", "manual"]), Some("\"local\""), "`local`: processes on this machine; `manual`: each joined by hand with a join bundle.";
     "slots" Kind::Whole { min: 1, max: 1_024 }, None, "Most workers the pool can hold.";
-    "reachable" Kind::Flag, Some("true"), "Whether others can dial its workers; with false they only dial out.";
+    "reachable" Kind::Flag, Some("true"), "Whether other zones can dial its workers; with false they only dial out.";
     "listen_ports" Kind::Pair(&PORT), Some("any free port"), "First and last UDP port its workers listen on.";
     "usd_per_hour" Kind::Number, Some("unknown"), "Price of one worker for an hour, in US dollars.";
     "price_source" Kind::Text, Some("none"), "Where the price comes from and when it was read; needed with a price.";

@@ -20,6 +20,7 @@ use crate::loss::CloseCode;
 /// A bound lane that is not part of a group yet. Callers already queue at its port.
 pub struct LaneListener {
     pub(super) identity: Identity,
+    pub(super) kind: LinkKind,
     address: SocketAddr,
     pub(super) start: oneshot::Sender<Work>,
     pub(super) lane: Lane,
@@ -37,16 +38,21 @@ pub(super) type Work = Box<dyn FnOnce(Endpoint) -> Pin<Box<dyn Future<Output = (
 
 impl LaneListener {
     /// Binds a UDP socket at `ip`, at the first free port of `ports` or at any, and starts the lane's thread.
+    ///
+    /// A peer that is silent for about `silence` is lost. A bit earlier, so that whoever waits `silence` for
+    /// the same peer knows by then what its neighbours saw.
     pub fn bind(
         identity: &Identity,
         ip: IpAddr,
         ports: Option<[u16; 2]>,
+        silence: Duration,
     ) -> Result<(LaneListener, SocketAddr), BindError> {
         let socket = endpoint::bind(ip, ports)?;
         let address = socket
             .local_addr()
             .map_err(|source| BindError::Socket { address: SocketAddr::new(ip, 0), source })?;
-        let server = endpoint::server(identity, Alpn::Data, LinkKind::Data, ip)?;
+        let kind = LinkKind::Data { silence };
+        let server = endpoint::server(identity, Alpn::Data, kind, ip)?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BindError::Thread)?;
         let endpoint = {
@@ -65,7 +71,7 @@ impl LaneListener {
         let lane = Lane { thread: Some(thread) };
         let (cause, causes) = mpsc::channel(1);
         let (identity, aborter) = (identity.clone(), Aborter { cause });
-        Ok((LaneListener { identity, address, start, lane, aborter, causes }, address))
+        Ok((LaneListener { identity, kind, address, start, lane, aborter, causes }, address))
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -85,7 +91,7 @@ impl LaneListener {
     where
         B: hcrun_protocol::buffers::Buffers + Send + 'static,
     {
-        let LaneListener { identity, start, lane, aborter, mut causes, .. } = self;
+        let LaneListener { identity, kind, start, lane, aborter, mut causes, .. } = self;
         let counters = Arc::new(Counters::new(spec.members.len()));
         let (commands, inbox) = mpsc::unbounded_channel();
         let (formed, outcome) = std::sync::mpsc::sync_channel(1);
@@ -93,7 +99,7 @@ impl LaneListener {
         let work: Work = Box::new(move |endpoint| {
             Box::pin(async move {
                 let links = tokio::select! {
-                    links = form::form(&endpoint, &identity, &spec) => links,
+                    links = form::form(&endpoint, &identity, kind, &spec) => links,
                     Some(reason) = causes.recv() => Err(FormError::Aborted { reason }),
                 };
                 match links {

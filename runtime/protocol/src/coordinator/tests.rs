@@ -33,6 +33,7 @@ fn coordinator(workers: u16) -> Coordinator {
         zones: vec![],
         statistics_json: String::new(),
         listen_ports: None,
+        silence_limit: silence_limit(DETECT),
         checkpoint_zone: zone(),
     };
     let settings = Settings {

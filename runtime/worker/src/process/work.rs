@@ -7,9 +7,7 @@ use std::time::Duration;
 use hcrun_kernels::host_buffers::HostBuffers;
 use hcrun_net::group::{FormSpec, Group, LaneListener, Member};
 use hcrun_net::join::JoinBundle;
-use hcrun_protocol::control::{
-    Activity, Assignment, LinkReport, MemberAddress, ToCoordinator,
-};
+use hcrun_protocol::control::{Activity, Assignment, LinkReport, MemberAddress, ToCoordinator};
 use hcrun_protocol::member::{Command, End};
 use hcrun_protocol::{Generation, Rank, Step};
 
@@ -41,7 +39,8 @@ pub(super) fn work(
     session.state_limit().set(prepared.arena_elems);
 
     let ip = settings.address.unwrap_or(local_address(bundle.join_address)?);
-    let (lane, address) = LaneListener::bind(session.identity(), ip, assignment.listen_ports)?;
+    let silence = assignment.silence_limit.into();
+    let (lane, address) = LaneListener::bind(session.identity(), ip, assignment.listen_ports, silence)?;
     *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
     session.say(ToCoordinator::Loaded { address, samples, held_out });
@@ -153,6 +152,7 @@ fn link_reports(group: &Group<HostBuffers>) -> Vec<LinkReport> {
         peer: link.peer,
         round_trip: link.round_trip,
         mtu: link.mtu,
+        skew_micros: link.skew_micros,
     };
     group.link_reports().iter().map(report).collect()
 }

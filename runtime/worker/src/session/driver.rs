@@ -46,8 +46,8 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     fn new(settings: SessionSettings, shared: &'a Shared, orders: Orders) -> Driver<'a> {
-        let SessionSettings { build, node, cpu_features, silence_limit, .. } = settings;
-        let member = Member::new(Time::ZERO, build, node, cpu_features, silence_limit);
+        let SessionSettings { build, node, cpu_features, .. } = settings;
+        let member = Member::new(Time::ZERO, build, node, cpu_features);
         Driver { member, started: Instant::now(), shared, orders, arrival: None, ended: false }
     }
 
@@ -126,15 +126,13 @@ impl<'a> Driver<'a> {
 
     fn on_command(&mut self, command: Command, outgoing: &UnboundedSender<Said>) {
         match command {
-            Command::Start { step, state } => {
-                match Arrival::new(step, &state, &self.shared.state_limit) {
-                    Ok(arrival) => {
-                        self.arrival = Some(arrival);
-                        self.deliver_state();
-                    }
-                    Err(what) => self.feed(Input::Broken { what }, outgoing),
+            Command::Start { step, state } => match Arrival::new(step, &state, &self.shared.state_limit) {
+                Ok(arrival) => {
+                    self.arrival = Some(arrival);
+                    self.deliver_state();
                 }
-            }
+                Err(what) => self.feed(Input::Broken { what }, outgoing),
+            },
             Command::End(end) => {
                 self.ended = true;
                 self.shared.finish(&end);
