@@ -91,12 +91,12 @@ impl Run {
 
     /// Workers that live.
     pub fn workers(&self) -> Vec<Process> {
-        processes::naming(&self.path)
+        processes::naming(&self.file("bundles"))
     }
 
     /// What the run and its launcher hold now.
     pub fn holdings(&self, launcher: Process) -> Holdings {
-        let mut processes = self.workers();
+        let mut processes = processes::naming(&self.path);
         processes.push(launcher);
         let udp_sockets = processes::udp_sockets(&processes);
         Holdings { processes, udp_sockets }
@@ -105,7 +105,7 @@ impl Run {
     /// Names what is left of an ended run: processes, UDP sockets, the control socket, join bundles.
     pub fn leftovers(&self, held: &Holdings) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
-        let processes = self.workers().into_iter().chain(held.processes.iter().copied());
+        let processes = processes::naming(&self.path).into_iter().chain(held.processes.iter().copied());
         let processes: BTreeSet<Process> = processes.filter(|process| process.is_alive()).collect();
         left.extend(processes.iter().map(|process| format!("{process:?}")));
         let open = processes::open_udp_sockets();

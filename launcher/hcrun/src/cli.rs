@@ -68,6 +68,9 @@ pub enum Verb {
     Shard(ShardVerb),
     /// Work for a job as one of its workers (started by `hcrun run`, or by hand on another host)
     Worker(WorkerArgs),
+    /// Clear up behind a launcher that is killed (started by the launcher)
+    #[command(hide = true)]
+    Keep(KeepArgs),
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +203,12 @@ pub struct WorkerArgs {
     /// Process whose end ends this worker
     #[arg(long, value_name = "PID", hide = true)]
     pub parent: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeepArgs {
+    /// The run directory
+    pub run: PathBuf,
 }
 
 /// A zone on the command line.

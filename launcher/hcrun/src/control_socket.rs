@@ -8,7 +8,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,7 +47,6 @@ pub struct LiveWorker {
 pub struct ControlServer {
     run: RunDir,
     ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl ControlServer {
@@ -62,7 +60,7 @@ impl ControlServer {
         // Nobody else could connect before: the directory is 0700.
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let ending = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new().name("control-socket".to_owned()).spawn({
+        std::thread::Builder::new().name("control-socket".to_owned()).spawn({
             let ending = Arc::clone(&ending);
             move || {
                 for stream in listener.incoming().flatten() {
@@ -74,19 +72,15 @@ impl ControlServer {
                 }
             }
         })?;
-        Ok(ControlServer { run: run.clone(), ending, thread: Some(thread) })
+        Ok(ControlServer { run: run.clone(), ending })
     }
 }
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::SeqCst);
-        // Wakes the thread out of `accept`; if even that fails, the process's end takes it.
-        if connect(&self.run).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            let _ = thread.join();
-        }
+        // Wakes the thread out of `accept`. It is not waited for: it may be with a client that says nothing.
+        let _ = connect(&self.run);
         let _ = fs::remove_file(self.run.file(files::CONTROL_SOCKET));
     }
 }

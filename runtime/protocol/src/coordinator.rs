@@ -20,12 +20,14 @@ use crate::time::{Span, Time};
 
 mod commit;
 mod evidence;
+mod nap;
 mod watch;
 
 pub use evidence::{Failure, FailureKind};
 
 use commit::Commits;
 use evidence::Evidence;
+use nap::Naps;
 use watch::Watch;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +91,10 @@ pub enum Output {
     Store {
         step: Step,
     },
+    /// The state after `step` is not stored: a newer one is complete.
+    Discard {
+        step: Step,
+    },
     Event(Event),
     End(Outcome),
 }
@@ -135,6 +141,10 @@ pub enum Event {
     Stored {
         step: Step,
     },
+    /// Its disk is slower than checkpoints come.
+    Discarded {
+        step: Step,
+    },
     StopRequested,
     WorkerFinished {
         slot: SlotId,
@@ -173,7 +183,7 @@ pub struct Settings {
     pub state: Vec<StateArena>,
     /// From a worker's fault to the stop of all processes.
     pub detect_within: Span,
-    /// For all workers to join.
+    /// From one worker's coming to the next one's, until all have joined.
     pub join_within: Span,
     /// For files to be read and checked and links to be made, each.
     pub prepare_within: Span,
@@ -218,12 +228,14 @@ pub struct Coordinator {
     phase_since: Time,
     workers: Vec<Worker>,
     commits: Commits,
-    /// Ranks whose part of a checkpoint has arrived, and steps stored.
+    /// Ranks whose part of a checkpoint has arrived.
     parts: BTreeMap<Step, Vec<Rank>>,
+    storing: Option<Step>,
     stored: Option<Step>,
     finished_steps: Option<(u64, bool)>,
     stopping: bool,
     evidence: Evidence,
+    naps: Naps,
     next_heartbeat: Time,
     outputs: VecDeque<Output>,
 }
@@ -248,10 +260,12 @@ impl Coordinator {
             workers: settings.workers.iter().map(worker).collect(),
             commits: Commits::new(settings.workers.len(), settings.start),
             parts: BTreeMap::new(),
+            storing: None,
             stored: None,
             finished_steps: None,
             stopping: false,
             evidence: Evidence::default(),
+            naps: Naps::new(now),
             next_heartbeat: now + HEARTBEAT_INTERVAL,
             outputs: VecDeque::new(),
             settings,
@@ -263,6 +277,7 @@ impl Coordinator {
         if self.phase == Phase::Ended {
             return;
         }
+        self.wake(now);
         match input {
             Input::Connected { slot, zone } => self.on_connected(now, &slot, &zone),
             Input::Message { slot, message } => self.on_message(now, &slot, message),
@@ -309,6 +324,13 @@ impl Coordinator {
         self.commits.last()
     }
 
+    fn wake(&mut self, now: Time) {
+        if let Some(length) = self.naps.wake(now) {
+            self.workers.iter_mut().for_each(|worker| worker.watch.excuse(now));
+            self.phase_since = self.phase_since + length;
+        }
+    }
+
     fn rank_of(&self, slot: &SlotId) -> Option<Rank> {
         self.settings.workers.iter().position(|worker| worker.slot == *slot).map(Rank::from_index)
     }
@@ -330,6 +352,8 @@ impl Coordinator {
         }
         worker.state = WorkerState::Connected;
         worker.watch.hear(now);
+        // Many workers on few cores come one after the other; only a standstill is too long.
+        self.phase_since = now;
     }
 
     fn refuse(&mut self, slot: &SlotId, reason: Refusal) {
@@ -431,20 +455,30 @@ impl Coordinator {
     }
 
     fn on_stored(&mut self, step: Step) {
-        self.parts.remove(&step);
+        self.storing = None;
         self.stored = Some(step);
         self.event(Event::Stored { step });
     }
 
     fn on_failed(&mut self, now: Time, rank: Rank, report: FailureReport) {
-        let kind = FailureKind::of(&report);
         self.workers[rank.index()].state = WorkerState::Gone;
         // Blame falls on the peer that was named, if there is one.
         let blamed = report.peer.filter(|peer| peer.index() < self.workers.len()).unwrap_or(rank);
         self.evidence.spoke(rank, blamed);
         let witness = &self.settings.workers[rank.index()].slot;
-        let text = if blamed == rank { report.text } else { format!("{witness} reports: {}", report.text) };
-        self.suspect(now, Some(blamed), kind, text);
+        let kind = FailureKind::of(&report);
+        if blamed == rank {
+            return self.suspect(now, Some(rank), kind, report.text);
+        }
+        let text = format!("{witness} reports: {}", report.text);
+        match self.workers[blamed.index()].watch.missed(now) {
+            // Both have lost it: not the link, the worker.
+            Some(silence) => {
+                let text = format!("no heartbeat for {silence}, and {text}");
+                self.suspect(now, Some(blamed), FailureKind::Silent, text);
+            }
+            None => self.suspect(now, Some(blamed), kind, text),
+        }
     }
 
     fn on_disconnected(&mut self, now: Time, slot: &SlotId, cause: String) {
@@ -452,7 +486,7 @@ impl Coordinator {
         if let Some(rank) = self.leave(slot)
             && self.evidence.settled_at().is_none()
         {
-            self.suspect(now, Some(rank), FailureKind::Disconnected, cause);
+            self.lose(now, rank, FailureKind::Disconnected, cause);
         }
     }
 
@@ -466,7 +500,7 @@ impl Coordinator {
             }
             Exit::Code(code) if self.evidence.settled_at().is_none() => {
                 let text = format!("the process ended with exit code {code}");
-                self.suspect(now, Some(rank), FailureKind::Exited, text);
+                self.lose(now, rank, FailureKind::Exited, text);
             }
             Exit::Code(_) => {}
         }
@@ -559,17 +593,25 @@ impl Coordinator {
         self.event(Event::Started { step });
     }
 
-    /// A checkpoint may be stored when all its parts are here and its step is committed.
+    /// A checkpoint may be stored when all its parts are here and its step is committed. One is written at a
+    /// time; where they come faster than the disk writes, the newest overtakes those that wait.
     fn store_complete(&mut self) {
         let zone = &self.settings.assignments[0].checkpoint_zone;
         let expected = self.settings.workers.iter().filter(|worker| worker.zone == *zone).count();
         let committed = self.commits.last();
-        for (step, parts) in &mut self.parts {
-            if parts.len() == expected && committed >= Some(*step) {
-                // Emptied but kept until it is stored, so that it is asked for once.
-                parts.clear();
-                self.outputs.push_back(Output::Store { step: *step });
-            }
+        let complete = |(step, parts): &(&Step, &Vec<Rank>)| {
+            parts.len() == expected && committed >= Some(**step)
+        };
+        let Some(newest) = self.parts.iter().rev().find(complete).map(|(step, _)| *step) else { return };
+        let newer = self.parts.split_off(&newest);
+        for step in std::mem::replace(&mut self.parts, newer).into_keys() {
+            self.outputs.push_back(Output::Discard { step });
+            self.event(Event::Discarded { step });
+        }
+        if self.storing.is_none() {
+            self.parts.remove(&newest);
+            self.storing = Some(newest);
+            self.outputs.push_back(Output::Store { step: newest });
         }
     }
 
@@ -578,9 +620,20 @@ impl Coordinator {
         let nothing_done = steps == self.settings.start.0;
         let last = Step(steps.saturating_sub(1));
         let complete = nothing_done || (self.stored == Some(last) && self.commits.last() >= Some(last));
-        if self.parts.is_empty() && complete {
+        if self.parts.is_empty() && self.storing.is_none() && complete {
             self.tell_all(WorkerState::Finished, &ToWorker::Release);
             self.end(if stopped { Outcome::Stopped { steps } } else { Outcome::Done { steps } });
+        }
+    }
+
+    /// A worker is gone without a word.
+    fn lose(&mut self, now: Time, rank: Rank, kind: FailureKind, text: String) {
+        match self.naps.explains_loss(now, silence_limit(self.settings.detect_within)) {
+            Some(length) => {
+                let text = format!("the launcher itself stood still for {length}, and its workers left");
+                self.suspect(now, None, FailureKind::StoodStill, text);
+            }
+            None => self.suspect(now, Some(rank), kind, text),
         }
     }
 
@@ -619,8 +672,12 @@ impl Coordinator {
                 continue;
             }
             let verdict = worker.watch.verdict(now, worker.state == WorkerState::Training);
-            if let Some((kind, text)) = verdict {
-                self.suspect(now, Some(Rank::from_index(index)), kind, text);
+            match verdict {
+                Some((kind @ FailureKind::Silent, text)) => {
+                    self.lose(now, Rank::from_index(index), kind, text);
+                }
+                Some((kind, text)) => self.suspect(now, Some(Rank::from_index(index)), kind, text),
+                None => {}
             }
         }
         if let Some(limit) = self.phase_limit()

@@ -121,7 +121,8 @@ pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
 fn join(settings: &WorkerSettings, bundle: &JoinBundle) -> Result<Session, WorkerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(WorkerError::Harden)?;
-    let joined = runtime.block_on(hcrun_net::join::redeem(bundle, JOIN_WITHIN))?;
+    let within = if settings.parent.is_some() { JOIN_LOCAL_WITHIN } else { JOIN_WITHIN };
+    let joined = runtime.block_on(hcrun_net::join::redeem(bundle, within))?;
     drop(runtime);
     let session = Session::join(SessionSettings {
         identity: joined.identity,
@@ -135,12 +136,15 @@ fn join(settings: &WorkerSettings, bundle: &JoinBundle) -> Result<Session, Worke
 }
 
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
+/// A launcher on this machine that does not answer for so long stands still.
+const JOIN_LOCAL_WITHIN: Duration = Duration::from_secs(4);
 
 /// Ends waits of the training thread when the session ends, and the process if that does not help.
 type Leaving = Arc<Mutex<Option<hcrun_net::group::Aborter>>>;
 
 /// A thread in a long computation looks up between buckets; one that does not is not waited for.
-const LEAVE_WITHIN: Duration = Duration::from_millis(1_000);
+/// With the silence that may have come before, within the 5 s in which everybody has to have stopped.
+const LEAVE_WITHIN: Duration = Duration::from_millis(400);
 
 fn watch_end(session: &Session) -> Leaving {
     let leaving = Leaving::default();

@@ -4,6 +4,7 @@ mod completions;
 mod doctor;
 mod explain;
 mod init;
+mod keep;
 mod logs;
 mod plan;
 mod predict;
@@ -29,6 +30,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Resume(args) => return resume::resume(&args, &global, output),
         Verb::Predict(args) => predict::predict(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
+        Verb::Keep(args) => keep::keep(&args),
         Verb::Plan(args) => plan::plan(&args, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),

@@ -15,7 +15,10 @@ use crate::prepare::Prepared;
 
 /// Files to read and check and links to make; large shards on slow disks take minutes.
 const PREPARE_WITHIN: Span = Span::from_secs(600);
-const JOIN_WITHIN: Span = Span::from_secs(30);
+/// Processes started here come one after the other; this bounds a standstill, less what it takes to end all.
+fn join_within(prepared: &Prepared) -> Span {
+    silence_limit(detect_within(prepared)).saturating_sub(Span::from_millis(300))
+}
 
 /// A one-use token lives this long, and so does the wait for workers from elsewhere.
 pub(super) const TICKET_LIFETIME: Duration = Duration::from_secs(600);
@@ -51,7 +54,7 @@ pub(super) fn settings(prepared: &Prepared, job: JobId, start: &Start, waits: bo
         start: start.step,
         state: start.state.clone(),
         detect_within: detect_within(prepared),
-        join_within: if waits { Span::from_secs(TICKET_LIFETIME.as_secs()) } else { JOIN_WITHIN },
+        join_within: if waits { Span::from_secs(TICKET_LIFETIME.as_secs()) } else { join_within(prepared) },
         prepare_within: PREPARE_WITHIN,
     }
 }

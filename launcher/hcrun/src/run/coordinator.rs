@@ -15,6 +15,7 @@ use hcrun_protocol::frame::SegmentHeader;
 use hcrun_protocol::{SlotId, Step, Time, control_codec};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
+use super::local::LocalBackend;
 use super::resumed::ResumedState;
 use super::state::Assembly;
 use super::stop::StopRequest;
@@ -24,6 +25,7 @@ pub(super) struct Control<'a> {
     pub(super) settings: Settings,
     pub(super) listener: ControlListener,
     pub(super) join: JoinServer,
+    pub(super) backend: LocalBackend,
     pub(super) exits: UnboundedReceiver<(SlotId, Exit)>,
     pub(super) stops: UnboundedReceiver<StopRequest>,
     pub(super) resumed: Option<Arc<ResumedState>>,
@@ -70,12 +72,13 @@ struct Driver<'a> {
 /// Frames read ahead per run; a coordinator that is behind stops reading, and QUIC stops the worker.
 const READ_AHEAD: usize = 256;
 
-/// Drives the job to its end. All links are closed when this returns.
+/// Drives the job to its end. All links are closed and all processes gone when this returns.
 pub(super) async fn drive(control: Control<'_>) -> Outcome {
     let Control {
         settings,
         mut listener,
         mut join,
+        backend,
         mut exits,
         mut stops,
         resumed,
@@ -123,7 +126,8 @@ pub(super) async fn drive(control: Control<'_>) -> Outcome {
             () = tokio::time::sleep(wait) => driver.feed(Input::Tick),
         }
     };
-    driver.close(listener, join).await;
+    // At the same time: a process that stands still takes no farewell.
+    tokio::join!(driver.close(listener, join), backend.stop(grace(&outcome)));
     outcome
 }
 
@@ -185,6 +189,7 @@ impl Driver<'_> {
                 Output::Send { slot, message } => self.send(&slot, ToLink::Message(message)),
                 Output::SendState { slot } => self.send_state(&slot),
                 Output::Store { step } => self.store(step),
+                Output::Discard { step } => drop(self.assembly.take(step)),
                 Output::Event(event) => self.observer.on_event(&event),
                 Output::End(outcome) => self.outcome = Some(outcome),
             }
@@ -218,11 +223,23 @@ impl Driver<'_> {
     async fn close(mut self, listener: ControlListener, join: JoinServer) {
         // Without a queue the writers send what they have and close their links.
         self.links.clear();
-        for writer in self.writers.drain(..) {
-            drop(tokio::time::timeout(FAREWELL, writer).await);
-        }
+        let all = async {
+            for writer in self.writers.drain(..) {
+                drop(writer.await);
+            }
+        };
+        drop(tokio::time::timeout(FAREWELL, all).await);
         join.close().await;
         listener.close(CloseCode::Done, "the run has ended").await;
+    }
+}
+
+/// Workers that were told to leave do so at once; those that cannot hear it are not waited for.
+fn grace(outcome: &Outcome) -> Duration {
+    match outcome {
+        Outcome::Done { .. } | Outcome::Stopped { .. } => Duration::from_secs(3),
+        Outcome::Failed(_) => FAREWELL,
+        Outcome::Killed => Duration::ZERO,
     }
 }
 

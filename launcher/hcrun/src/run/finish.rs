@@ -24,11 +24,13 @@ pub(super) fn finish(
     output: &Output,
 ) -> Result<ExitCode> {
     let summary = summary(prepared, recorder, resumed_from, status, failure.as_ref());
-    dir.write(files::SUMMARY, crate::output::to_json(&summary).as_bytes())?;
-    crate::report::write(dir)?;
+    let written = dir.write(files::SUMMARY, crate::output::to_json(&summary).as_bytes());
+    let written = written.and_then(|()| crate::report::write(dir));
     if let Some(failure) = failure {
+        // The first cause; a disk that is full may be its consequence.
         return Err(failure);
     }
+    written?;
     output.answer(&summary, || words(&summary, dir));
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ mod assign;
 mod coordinator;
 mod finish;
 mod join;
+mod keeper;
 mod local;
 mod outcome;
 mod record;
@@ -42,6 +43,7 @@ use crate::run_dir::{LockedRunDir, RunDir, files, unwritable};
 
 use assign::Start;
 use coordinator::{Control, StoreFn};
+use keeper::Keeper;
 use local::LocalBackend;
 use record::Recorder;
 use resumed::ResumedState;
@@ -49,6 +51,7 @@ use state::Assembly;
 use stop::StopRequest;
 
 pub(crate) use assign::build;
+pub(crate) use keeper::keep;
 
 /// Trains a prepared job in a run directory of its own.
 pub(crate) fn start(
@@ -144,14 +147,21 @@ fn execute(
     let signal = Arc::new(OnceLock::new());
     let live = Live { prepared, serve, dir, job, status, signal: signal.clone(), statistics };
     let ended = runtime.block_on(live.run(checkpoint, &mut recorder));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(WRITE_ON);
+    join::remove_bundles(dir);
     recorder.finish();
     let (status, failure) = match ended {
-        Ok(outcome) => outcome::conclude(&outcome, signal.get().copied(), dir),
+        Ok(outcome) => {
+            let here = (!serve.wait_for_workers).then(hcrun_worker::process::node_name);
+            outcome::conclude(&outcome, signal.get().copied(), dir, here.as_deref())
+        }
         Err(failure) => (crate::report::Status::Failed, Some(failure)),
     };
     finish::finish(prepared, dir, &recorder, resumed_from, status, failure, output)
 }
+
+/// A checkpoint that is being written when the run ends gets this long; broken off it does no harm.
+const WRITE_ON: Duration = Duration::from_millis(250);
 
 /// What lives as long as the run.
 struct Live<'a> {
@@ -172,6 +182,8 @@ impl Live<'_> {
         let (stops, stop_requests) = unbounded_channel();
         stop::watch_signals(stops.clone(), self.signal.clone()).map_err(|error| internal(&error))?;
         let _server = self.serve_status(stops).map_err(|error| unwritable(&self.dir.path, &error))?;
+
+        let _keeper = Keeper::start(self.dir).map_err(|error| start_failed(&error))?;
 
         let identities = join::Identities::make(self.prepared, self.job)?;
         let ip = self.serve.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -196,9 +208,7 @@ impl Live<'_> {
         let (exited, exits) = unbounded_channel();
         let local = if waits { Vec::new() } else { join::starts(self.prepared, self.dir, &bundles)? };
         let backend = LocalBackend::start(&local, &exited);
-        let backend = backend.map_err(|error| {
-            Failure::new(&codes::START_FAILED, "a worker cannot be started").caused_by(&error)
-        })?;
+        let backend = backend.map_err(|error| start_failed(&error))?;
         if waits {
             recorder.say(&join::instructions(self.prepared, &bundles));
         }
@@ -211,6 +221,7 @@ impl Live<'_> {
             settings,
             listener,
             join,
+            backend,
             exits,
             stops: stop_requests,
             resumed,
@@ -219,8 +230,6 @@ impl Live<'_> {
             observer: recorder,
         })
         .await;
-        backend.stop(grace(&outcome)).await;
-        join::remove_bundles(self.dir);
         Ok(outcome)
     }
 
@@ -286,12 +295,8 @@ struct Learnt {
     cpu_features: String,
 }
 
-/// Workers that were told to leave do so at once; those that cannot hear it are not waited for.
-fn grace(outcome: &Outcome) -> Duration {
-    match outcome {
-        Outcome::Done { .. } | Outcome::Stopped { .. } => Duration::from_secs(3),
-        Outcome::Killed | Outcome::Failed(_) => Duration::from_millis(300),
-    }
+fn start_failed(error: &dyn std::error::Error) -> Failure {
+    Failure::new(&codes::START_FAILED, "a process of the run cannot be started").caused_by(error)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

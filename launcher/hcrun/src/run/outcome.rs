@@ -1,5 +1,6 @@
 //! From how the coordinator ended to what the command says and returns.
 
+use hcrun_protocol::NodeId;
 use hcrun_protocol::coordinator::{Failure as JobFailure, FailureKind, Outcome};
 
 use super::stop::Signal;
@@ -8,8 +9,14 @@ use crate::failure::Failure;
 use crate::report::Status;
 use crate::run_dir::RunDir;
 
-/// Status for the summary and, where the run was not done, why.
-pub(super) fn conclude(outcome: &Outcome, signal: Option<Signal>, dir: &RunDir) -> (Status, Option<Failure>) {
+/// Status for the summary and, where the run was not done, why. `here`: the node of workers that ended
+/// before they could say theirs, where the launcher started them.
+pub(super) fn conclude(
+    outcome: &Outcome,
+    signal: Option<Signal>,
+    dir: &RunDir,
+    here: Option<&str>,
+) -> (Status, Option<Failure>) {
     match outcome {
         Outcome::Done { .. } => (Status::Done, None),
         Outcome::Stopped { steps } => (Status::Stopped, stopped(*steps, signal, dir)),
@@ -18,7 +25,7 @@ pub(super) fn conclude(outcome: &Outcome, signal: Option<Signal>, dir: &RunDir) 
             let failure = Failure::new(code, "the run was ended at once, without a new checkpoint");
             (Status::Stopped, Some(failure.at(dir.path.display().to_string()).hint(resume_hint(dir))))
         }
-        Outcome::Failed(failure) => (Status::Failed, Some(failed(failure, dir))),
+        Outcome::Failed(failure) => (Status::Failed, Some(failed(failure, dir, here))),
     }
 }
 
@@ -32,7 +39,10 @@ fn signal_code(signal: Option<Signal>) -> &'static Code {
 /// `hcrun stop` is what the user wanted: success. A signal ends the command as signals do.
 fn stopped(steps: u64, signal: Option<Signal>, dir: &RunDir) -> Option<Failure> {
     signal.map(|signal| {
-        let what = format!("stopped after {steps} steps; the checkpoint is complete");
+        let what = match steps {
+            0 => "stopped before the first step".to_owned(),
+            steps => format!("stopped after {steps} steps; the checkpoint is complete"),
+        };
         Failure::new(signal_code(Some(signal)), what)
             .at(dir.path.display().to_string())
             .hint(resume_hint(dir))
@@ -43,11 +53,12 @@ fn resume_hint(dir: &RunDir) -> String {
     format!("go on with `hcrun resume {}`", dir.path.display())
 }
 
-fn failed(failure: &JobFailure, dir: &RunDir) -> Failure {
-    let who = match (&failure.slot, &failure.node, &failure.zone) {
+fn failed(failure: &JobFailure, dir: &RunDir, here: Option<&str>) -> Failure {
+    let node = failure.node.as_ref().map(NodeId::as_str).or(here);
+    let who = match (&failure.slot, node, &failure.zone) {
         (Some(slot), Some(node), Some(zone)) => format!("worker {slot} on node {node} in zone {zone}"),
         (Some(slot), None, Some(zone)) => format!("worker {slot} in zone {zone}"),
-        _ => "the coordinator".to_owned(),
+        _ => "the launcher".to_owned(),
     };
     let (code, what) = describe(failure);
     let mut told =
@@ -80,6 +91,7 @@ fn describe(failure: &JobFailure) -> (&'static Code, &'static str) {
         FailureKind::Divergence => (&codes::PARAMETERS_DIFFER, "workers hold different parameters"),
         FailureKind::Internal | FailureKind::Protocol => (&codes::INTERNAL, "a worker misbehaved"),
         FailureKind::Exited => (&codes::WORKER_DIED, "a worker died"),
+        FailureKind::StoodStill => (&codes::COORDINATOR_LOST, "the launcher did not run"),
         FailureKind::Storage => (&codes::DISK_FULL, "a checkpoint could not be stored"),
         FailureKind::Silent => (&codes::WORKER_DIED, "a worker fell silent"),
         FailureKind::Stalled => (&codes::WORKER_STALLED, "a worker stalled"),

@@ -23,6 +23,8 @@ pub enum FailureKind {
     Internal,
     /// The worker's process ended.
     Exited,
+    /// The coordinator itself did not run for so long that its workers left.
+    StoodStill,
     /// A checkpoint could not be written.
     Storage,
     /// A worker broke the protocol.
@@ -56,7 +58,7 @@ impl FailureKind {
     /// How long other evidence may still come in. A worker that was silent for seconds needs no more.
     fn settle(self) -> Span {
         match self {
-            FailureKind::Silent | FailureKind::Stalled => Span::from_millis(50),
+            FailureKind::Silent | FailureKind::Stalled | FailureKind::NotJoined => Span::from_millis(50),
             _ => Span::from_millis(300),
         }
     }

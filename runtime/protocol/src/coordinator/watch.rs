@@ -9,6 +9,9 @@ use crate::time::{Span, Time};
 /// A pause eight times the longest seen is a standstill, not a slow step.
 const STALL_FACTOR: u64 = 8;
 
+/// Four heartbeats.
+const MISSED: Span = Span::from_millis(1_000);
+
 #[derive(Debug)]
 pub(super) struct Watch {
     silence_limit: Span,
@@ -35,6 +38,18 @@ impl Watch {
 
     pub(super) fn hear(&mut self, now: Time) {
         self.heard = now;
+    }
+
+    /// How long nothing was heard, if heartbeats are missing.
+    pub(super) fn missed(&self, now: Time) -> Option<Span> {
+        let silence = now.since(self.heard);
+        (silence > MISSED).then_some(silence)
+    }
+
+    /// A fresh chance.
+    pub(super) fn excuse(&mut self, now: Time) {
+        self.heard = now;
+        self.moved = now;
     }
 
     pub(super) fn beat(&mut self, now: Time, progress: u64, activity: Activity) {

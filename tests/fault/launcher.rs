@@ -1,0 +1,71 @@
+//! A launcher that is killed or stands still: its workers end without it.
+
+use std::time::{Duration, Instant};
+
+use hcrun_tests::{Signal, lab};
+
+use crate::scene::{Moment, Scene, until_workers_are_gone};
+
+/// Killed workers of a killed launcher are gone as soon as the kernel has cleaned up.
+const AT_ONCE: Duration = Duration::from_secs(2);
+/// A machine that is busy with other tests wakes a process late.
+const MARGIN: Duration = Duration::from_secs(2);
+
+#[track_caller]
+fn check_killed(moment: Moment) {
+    let scene = Scene::at(lab!(), moment, 5);
+    let since = Instant::now();
+    scene.launcher.signal(Signal::KILL);
+    until_workers_are_gone(&scene.run, AT_ONCE);
+    println!("workers were gone {:.3} s after their launcher", since.elapsed().as_secs_f64());
+    let (after, ended) = scene.end(since);
+    assert_eq!(ended.code(), None, "{ended}");
+    hcrun_tests::until("nothing to be left", AT_ONCE, || after.leftovers().is_empty().then_some(()));
+    after.assert_checkpoint(moment);
+}
+
+#[track_caller]
+fn check_stopped(moment: Moment, detect_within_s: u64) {
+    let scene = Scene::at(lab!(), moment, detect_within_s);
+    let since = Instant::now();
+    scene.launcher.signal(Signal::STOP);
+    until_workers_are_gone(&scene.run, Duration::from_secs(detect_within_s) + MARGIN);
+    println!("workers were gone {:.2} s after their launcher stood still", since.elapsed().as_secs_f64());
+    let since = Instant::now();
+    scene.launcher.signal(Signal::CONT);
+    let (after, ended) = scene.end(since);
+    after.assert_failed(&ended);
+    assert!(ended.stderr.contains("the launcher itself stood still for"), "{ended}");
+    after.assert_nothing_is_left();
+    after.assert_checkpoint(moment);
+}
+
+#[test]
+fn killed_at_start() {
+    check_killed(Moment::Start);
+}
+
+#[test]
+fn killed_in_a_step() {
+    check_killed(Moment::Step);
+}
+
+#[test]
+fn killed_at_a_checkpoint() {
+    check_killed(Moment::Checkpoint);
+}
+
+#[test]
+fn stopped_at_start() {
+    check_stopped(Moment::Start, 5);
+}
+
+#[test]
+fn stopped_in_a_step() {
+    check_stopped(Moment::Step, 5);
+}
+
+#[test]
+fn stopped_at_a_checkpoint() {
+    check_stopped(Moment::Checkpoint, 2);
+}

@@ -1,0 +1,49 @@
+//! A worker or launcher that gets no CPU for a while is neither dead nor stalled.
+
+use std::time::{Duration, Instant};
+
+use hcrun_tests::{Job, Lab, Process, Signal, lab, signal, until};
+
+use crate::scene::{Moment, Scene};
+
+const STEPS: u64 = 200;
+
+fn job() -> Job {
+    Job::tables().train(&format!("steps = {STEPS}")).exchange("detect_within_s = 5")
+}
+
+#[track_caller]
+fn starve(process: Process, time: Duration) {
+    let since = Instant::now();
+    signal(process, Signal::STOP);
+    until("the end of the famine", 2 * time, || (since.elapsed() >= time).then_some(()));
+    signal(process, Signal::CONT);
+}
+
+fn undisturbed(lab: &Lab) -> serde_json::Value {
+    job().write(lab);
+    lab.hcrun(["run", "job.toml"]).succeed();
+    lab.run().summary()["parameter_digest"].clone()
+}
+
+#[track_caller]
+fn check(whom: impl Fn(&Scene) -> Process, time: Duration) {
+    let scene = Scene::of(lab!(), &job(), Moment::Step, 5);
+    starve(whom(&scene), time);
+    let (after, ended) = scene.end(Instant::now());
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    after.assert_nothing_is_left();
+    let summary = after.run.summary();
+    assert_eq!(summary["steps"], STEPS);
+    assert_eq!(summary["parameter_digest"], undisturbed(&lab!()));
+}
+
+#[test]
+fn a_worker_starved_for_4_s_trains_on() {
+    check(|scene| scene.run.worker("public-0"), Duration::from_secs(4));
+}
+
+#[test]
+fn a_launcher_starved_for_3_s_goes_on() {
+    check(|scene| scene.launcher.process(), Duration::from_secs(3));
+}
