@@ -85,11 +85,30 @@ pub fn border(from: &ZoneId, to: &ZoneId) -> String {
     format!("{from}->{to}")
 }
 
-/// Adds `times` times `traffic` to `total`.
+/// Adds `times` times `traffic` to `total`; what never happened is not listed.
 pub fn add_traffic(total: &mut Traffic, traffic: &Traffic, times: u64) {
+    if times == 0 {
+        return;
+    }
     for (border, classes) in traffic {
         for (class, bytes) in classes {
             *total.entry(border.clone()).or_default().entry(class.clone()).or_default() += bytes * times;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_not_in_the_ledger() {
+        let class = |bytes| BTreeMap::from([("statistics".to_owned(), bytes)]);
+        let once = Traffic::from([("private->public".to_owned(), class(264))]);
+        let mut total = Traffic::new();
+        add_traffic(&mut total, &once, 0);
+        assert_eq!(total, Traffic::new());
+        add_traffic(&mut total, &once, 3);
+        assert_eq!(total["private->public"], class(792));
     }
 }
