@@ -47,7 +47,11 @@ impl Scene {
         let run = launcher.run();
         match moment {
             Moment::Start => drop(run.worker("public-1")),
-            Moment::Joined => drop(run.wait_event(&mut launcher, "joined")),
+            Moment::Joined => until("all to join", 10 * MARGIN, || {
+                launcher.assert_alive();
+                let joined = run.events().iter().filter(|event| event["event"] == "joined").count();
+                (joined == 4).then_some(())
+            }),
             Moment::Step => run.wait_steps(&mut launcher, 5),
             Moment::Checkpoint => drop(run.wait_event(&mut launcher, "checkpoint")),
         }
@@ -60,7 +64,11 @@ impl Scene {
     pub fn end(self, since: Instant) -> (Aftermath, Ended) {
         let ended = self.launcher.end_within(self.detect_within + 10 * MARGIN);
         let took = since.elapsed();
-        println!("ended {:.2} s after it happened, the limit is {:?}", took.as_secs_f64(), self.detect_within);
+        println!(
+            "ended {:.2} s after it happened, the limit is {:?}",
+            took.as_secs_f64(),
+            self.detect_within
+        );
         assert!(took < self.detect_within + MARGIN, "took {took:?}: {ended}");
         (Aftermath { _lab: self.lab, run: self.run, held: self.held }, ended)
     }

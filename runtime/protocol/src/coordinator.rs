@@ -599,9 +599,8 @@ impl Coordinator {
         let zone = &self.settings.assignments[0].checkpoint_zone;
         let expected = self.settings.workers.iter().filter(|worker| worker.zone == *zone).count();
         let committed = self.commits.last();
-        let complete = |(step, parts): &(&Step, &Vec<Rank>)| {
-            parts.len() == expected && committed >= Some(**step)
-        };
+        let complete =
+            |(step, parts): &(&Step, &Vec<Rank>)| parts.len() == expected && committed >= Some(**step);
         let Some(newest) = self.parts.iter().rev().find(complete).map(|(step, _)| *step) else { return };
         let newer = self.parts.split_off(&newest);
         for step in std::mem::replace(&mut self.parts, newer).into_keys() {

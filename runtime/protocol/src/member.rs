@@ -319,7 +319,10 @@ mod tests {
             let (ended, said) = run_out(&mut member);
             assert_eq!(ended, Time::ZERO + limit);
             let last = said.last();
-            assert!(matches!(last, Some(Output::Command(Command::End(End::CoordinatorLost { .. })))), "{last:?}");
+            assert!(
+                matches!(last, Some(Output::Command(Command::End(End::CoordinatorLost { .. })))),
+                "{last:?}"
+            );
         }
     }
 
@@ -328,6 +331,19 @@ mod tests {
         let mut member = member();
         member.handle(Time::ZERO, Input::Connected);
         assert_eq!(run_out(&mut member).0, Time::ZERO + JOIN_LIMIT);
+    }
+
+    /// The coordinator's heartbeats wait unread while the worker stands still.
+    #[test]
+    fn a_worker_that_slept_gives_the_coordinator_a_fresh_chance() {
+        let mut member = member();
+        member.handle(Time::ZERO, Input::Connected);
+        member.handle(Time(60_000_000), Input::Tick);
+        assert_eq!(member.state, State::Joining);
+        while let Some(deadline) = member.next_deadline() {
+            member.handle(deadline, Input::Tick);
+        }
+        assert_eq!(member.state, State::Ended);
     }
 
     #[test]

@@ -20,7 +20,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::progress::Progress;
 
+use backlog::Backlog;
+
 mod arrival;
+mod backlog;
 mod driver;
 
 pub use arrival::StateLimit;
@@ -72,6 +75,7 @@ struct Shared {
     on_end: Mutex<Option<AbortHook>>,
     progress: Progress,
     state_limit: StateLimit,
+    backlog: Arc<Backlog>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +137,11 @@ impl Session {
 
     /// Called on the session's thread with the cause when it ends; at once if it has ended already.
     pub fn on_end(&self, hook: impl Fn(&str) + Send + 'static) {
-        if let Some(end) = self.end() {
-            hook(&end.to_string());
+        let mut place = self.shared.on_end.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.end() {
+            Some(end) => hook(&end.to_string()),
+            None => *place = Some(Box::new(hook)),
         }
-        *self.shared.on_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
     pub fn identity(&self) -> &Identity {
@@ -156,7 +161,9 @@ impl Session {
         self.send(Said::Message(message));
     }
 
+    /// Waits where much of what was sent before is still on its way.
     pub fn send_segment(&self, header: &SegmentHeader, payload: Bytes) {
+        self.shared.backlog.add(payload.len(), || self.end().is_some());
         self.send(Said::Segment(header.encode(), payload));
     }
 
@@ -192,6 +199,7 @@ impl Shared {
         if let Some(hook) = &*self.on_end.lock().unwrap_or_else(PoisonError::into_inner) {
             hook(&end.to_string());
         }
+        self.backlog.wake();
     }
 }
 

@@ -12,8 +12,8 @@ use hcrun_engine::batch::Sums;
 use hcrun_engine::clip;
 use hcrun_engine::trainer::Trainer;
 use hcrun_kernels::digest;
-use hcrun_net::group::Group;
 use hcrun_kernels::host_buffers::HostBuffers;
+use hcrun_net::group::Group;
 use hcrun_protocol::batch::BatchPlan;
 use hcrun_protocol::control::{Activity, EvaluationSums, SentBytes, StepReport, ToCoordinator};
 use hcrun_protocol::exchange::{ExchangePlan, evaluation_scalars, step_scalars};
@@ -163,7 +163,7 @@ impl<T: Trainer> Training<'_, T> {
             compute: span(started, computed),
             exchange: span(computed, exchanged) + span(updated, gathered),
             update: span(exchanged, updated) + span(gathered, Instant::now()),
-            egress_bytes: self.sent().iter().map(|sent| sent.bytes).sum(),
+            sent: self.sent(),
         };
         self.session.say(ToCoordinator::StepDone { step, digests, report });
         Ok(summed.stop)
@@ -311,6 +311,8 @@ impl<T: Trainer> Training<'_, T> {
             owned.extend(round.schedule.owned(self.me).iter().map(place));
         }
         let arenas = self.trainer.snapshot(&owned);
+        // For the link to the coordinator.
+        self.session.progress().enter(Activity::Waiting);
         let origin = state::Origin { job: self.job_id, generation: self.generation, rank: self.me, step };
         for (header, payload) in state::segments(&origin, &owned, &arenas) {
             self.session.send_segment(&header, payload);
@@ -333,4 +335,3 @@ fn span(from: Instant, to: Instant) -> Span {
 fn whole(count: f64) -> u64 {
     count as u64
 }
-

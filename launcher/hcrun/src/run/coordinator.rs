@@ -1,12 +1,13 @@
 //! The loop around protocol's `Coordinator`: links, processes, signals, disk and clock; no decision.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hcrun_net::CloseCode;
-use hcrun_net::control::{ControlLink, ControlListener, ControlReceiver, ControlSender, Frame};
+use hcrun_net::control::{AcceptError, ControlLink, ControlListener, ControlReceiver, ControlSender, Frame};
 use hcrun_net::identity::PeerName;
 use hcrun_net::join::{JoinEvent, JoinServer};
 use hcrun_protocol::control::ToWorker;
@@ -43,6 +44,15 @@ pub(super) trait Observer {
     fn on_join_event(&mut self, event: &JoinEvent);
     /// Something odd that does not end the run: a stranger at the door.
     fn on_note(&mut self, text: &str);
+    /// Frame bytes of state that a worker sent, or was sent.
+    fn on_state(&mut self, slot: &SlotId, way: Way, bytes: u64);
+}
+
+/// Which way state goes on a control link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    FromWorker,
+    ToWorker,
 }
 
 enum FromLink {
@@ -66,11 +76,14 @@ struct Driver<'a> {
     assembly: Assembly,
     store: Arc<StoreFn>,
     observer: &'a mut dyn Observer,
+    strangers: usize,
     outcome: Option<Outcome>,
 }
 
 /// Frames read ahead per run; a coordinator that is behind stops reading, and QUIC stops the worker.
 const READ_AHEAD: usize = 256;
+
+const MAX_STRANGERS: usize = 100;
 
 /// Drives the job to its end. All links are closed and all processes gone when this returns.
 pub(super) async fn drive(control: Control<'_>) -> Outcome {
@@ -99,22 +112,30 @@ pub(super) async fn drive(control: Control<'_>) -> Outcome {
         assembly,
         store,
         observer,
+        strangers: 0,
         outcome: None,
     };
     let mut stop_requests = 0;
+    let (mut accepting, mut joining) = (true, true);
     let outcome = loop {
         if let Some(outcome) = driver.outcome.take() {
             break outcome;
         }
         let wait = driver.wait();
         tokio::select! {
-            link = listener.accept() => match link {
+            link = listener.accept(), if accepting => match link {
                 Ok(link) => driver.on_link(link),
-                Err(error) => driver.observer.on_note(&super::chain(&error)),
+                Err(error) => {
+                    accepting = !matches!(error, AcceptError::Closed);
+                    driver.on_stranger(|observer| observer.on_note(&super::chain(&error)));
+                }
             },
-            event = join.event() => match event {
+            event = join.event(), if joining => match event {
+                Some(event @ JoinEvent::Refused { .. }) => {
+                    driver.on_stranger(|observer| observer.on_join_event(&event));
+                }
                 Some(event) => driver.observer.on_join_event(&event),
-                None => driver.observer.on_note("the join endpoint has closed"),
+                None => joining = false,
             },
             Some((slot, arrival)) = arrived.recv() => driver.on_arrival(slot, arrival),
             Some((slot, exit)) = exits.recv() => driver.feed(Input::ProcessExited { slot, exit }),
@@ -143,7 +164,8 @@ impl Driver<'_> {
 
     fn on_link(&mut self, link: ControlLink) {
         let PeerName::Slot(slot) = link.peer().name.clone() else {
-            return self.observer.on_note(&format!("refused {}: only workers join", link.peer()));
+            let text = format!("refused {}: only workers join", link.peer());
+            return self.on_stranger(|observer| observer.on_note(&text));
         };
         let zone = link.peer().zone.clone();
         let (sender, receiver) = link.split();
@@ -154,22 +176,37 @@ impl Driver<'_> {
         self.feed(Input::Connected { slot, zone });
     }
 
+    /// Whoever knocks without being let in is told of a few times, and cannot fill the log.
+    fn on_stranger(&mut self, tell: impl FnOnce(&mut dyn Observer)) {
+        self.strangers += 1;
+        match self.strangers.cmp(&MAX_STRANGERS) {
+            Ordering::Less => tell(self.observer),
+            Ordering::Equal => {
+                self.observer.on_note("more callers are refused; they are not listed any more")
+            }
+            Ordering::Greater => {}
+        }
+    }
+
     fn on_arrival(&mut self, slot: SlotId, arrival: FromLink) {
         let input = match arrival {
             FromLink::Frame(Frame::Message(bytes)) => match control_codec::decode(&bytes) {
                 Ok(message) => Input::Message { slot, message },
                 Err(error) => Input::Broken { slot, what: super::chain(&error) },
             },
-            FromLink::Frame(Frame::Segment { header, payload }) => match self.on_segment(&header, &payload) {
-                Ok(()) => return,
-                Err(what) => Input::Broken { slot, what },
-            },
+            FromLink::Frame(Frame::Segment { header, payload }) => {
+                match self.on_segment(&slot, &header, &payload) {
+                    Ok(()) => return,
+                    Err(what) => Input::Broken { slot, what },
+                }
+            }
             FromLink::Lost(cause) => Input::Disconnected { slot, cause },
         };
         self.feed(input);
     }
 
-    fn on_segment(&mut self, header: &[u8; 64], payload: &[u8]) -> Result<(), String> {
+    fn on_segment(&mut self, slot: &SlotId, header: &[u8; 64], payload: &[u8]) -> Result<(), String> {
+        self.observer.on_state(slot, Way::FromWorker, (header.len() + payload.len()) as u64);
         let header = SegmentHeader::decode(header, payload.len()).map_err(|error| error.to_string())?;
         self.assembly.add(&header, payload)
     }
@@ -206,6 +243,7 @@ impl Driver<'_> {
     fn send_state(&mut self, slot: &SlotId) {
         if let Some(resumed) = self.resumed.clone() {
             for (header, payload) in resumed.segments() {
+                self.observer.on_state(slot, Way::ToWorker, (header.len() + payload.len()) as u64);
                 self.send(slot, ToLink::Segment(header, payload));
             }
         }
@@ -237,7 +275,7 @@ impl Driver<'_> {
 /// Workers that were told to leave do so at once; those that cannot hear it are not waited for.
 fn grace(outcome: &Outcome) -> Duration {
     match outcome {
-        Outcome::Done { .. } | Outcome::Stopped { .. } => Duration::from_secs(3),
+        Outcome::Done { .. } | Outcome::Stopped { .. } => Duration::from_secs(1),
         Outcome::Failed(_) => FAREWELL,
         Outcome::Killed => Duration::ZERO,
     }

@@ -14,8 +14,11 @@ pub(super) struct Assembly {
     open: BTreeMap<Step, Vec<Vec<f32>>>,
 }
 
-/// A checkpoint is asked for again only after the last one was stored; one more may be on its way.
-const MAX_OPEN: usize = 3;
+/// One that waits to be stored, and those whose parts come in: ranks are at most a step apart, their links
+/// may be more.
+const MIN_OPEN: usize = 4;
+/// Small states may queue up behind a link that lost a packet.
+const OPEN_BYTES: usize = 256 << 20;
 
 impl Assembly {
     /// `arenas`: parameters and the optimizer's states.
@@ -29,8 +32,9 @@ impl Assembly {
         if header.class != FrameClass::Parameters || header.dtype != DType::F32 {
             return Err(format!("a state segment of class {}", header.class.name()));
         }
-        if !self.open.contains_key(&header.step) && self.open.len() >= MAX_OPEN {
-            return Err(format!("state after step {} while {MAX_OPEN} others are open", header.step));
+        let limit = self.max_open();
+        if !self.open.contains_key(&header.step) && self.open.len() >= limit {
+            return Err(format!("state after step {} while {limit} others are open", header.step));
         }
         let arenas = self
             .open
@@ -43,6 +47,11 @@ impl Assembly {
             *value = f32::from_le_bytes(*bytes);
         }
         Ok(())
+    }
+
+    fn max_open(&self) -> usize {
+        let state_bytes = self.arenas * self.arena_elems * size_of::<f32>();
+        (OPEN_BYTES / state_bytes.max(1)).max(MIN_OPEN)
     }
 
     /// The state after `step`, once all its parts have been announced as sent.

@@ -242,6 +242,63 @@ fn the_job_is_done_only_when_its_last_checkpoint_is_stored() {
 }
 
 #[test]
+fn the_newest_checkpoint_overtakes_those_that_wait_for_the_disk() {
+    let mut coordinator = training(1);
+    let mut stores = Vec::new();
+    for step in 0..4 {
+        let mut said = say(&mut coordinator, Time::ZERO, 0, done(step, 1));
+        said.extend(say(&mut coordinator, Time::ZERO, 0, ToCoordinator::StateSent { step: Step(step) }));
+        if step == 3 {
+            coordinator.handle(Time(1), Input::Stored { step: Step(0) });
+            said.extend(outputs(&mut coordinator));
+        }
+        stores
+            .extend(said.into_iter().filter(|o| matches!(o, Output::Store { .. } | Output::Discard { .. })));
+    }
+    let (store, discard) =
+        (|step| Output::Store { step: Step(step) }, |step| Output::Discard { step: Step(step) });
+    assert_eq!(stores, [store(0), discard(1), discard(2), store(3)]);
+}
+
+/// Everybody's heartbeats wait unread while the coordinator stands still.
+#[test]
+fn a_coordinator_that_slept_blames_nobody_for_what_it_did_not_hear() {
+    let mut coordinator = training(2);
+    let woken = Time(60_000_000);
+    coordinator.handle(woken, Input::Tick);
+    assert!(!outputs(&mut coordinator).iter().any(|output| matches!(output, Output::End(_))));
+    for index in 0..2 {
+        beat(&mut coordinator, woken, index, 1, Activity::Waiting);
+    }
+    assert_eq!(coordinator.evidence.settled_at(), None);
+}
+
+#[test]
+fn workers_that_left_a_sleeping_coordinator_are_not_the_first_cause() {
+    let mut coordinator = training(2);
+    let woken = Time(60_000_000);
+    coordinator.handle(woken, Input::ProcessExited { slot: slot(1), exit: Exit::Code(75) });
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!((failure.kind, failure.slot), (FailureKind::StoodStill, None));
+    assert!(failure.text.contains("60.0 s"), "{}", failure.text);
+}
+
+/// Links between workers may give up a peer before the coordinator does.
+#[test]
+fn a_worker_that_all_have_lost_is_silent_and_its_link_is_not_to_blame() {
+    let mut coordinator = training(2);
+    for tenth in 1..=42 {
+        beat(&mut coordinator, Time(tenth * 100_000), 0, tenth, Activity::Waiting);
+    }
+    let report =
+        FailureReport { class: FailureClass::Peer, peer: Some(Rank(1)), step: None, text: "lost".to_owned() };
+    say(&mut coordinator, Time(4_200_000), 0, ToCoordinator::Failed(report));
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!((failure.kind, failure.slot), (FailureKind::Silent, Some(slot(1))));
+    assert_eq!(failure.text, "no heartbeat for 4.2 s, and private-0 reports: lost");
+}
+
+#[test]
 fn the_same_inputs_give_the_same_outputs() {
     let run = || {
         let mut coordinator = training(2);

@@ -1,5 +1,6 @@
 //! The loop around [`Member`]: sockets, clock and channels on one thread, no decision.
 
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,12 @@ use hcrun_net::CloseCode;
 use hcrun_net::control::{ConnectError, ControlLink, ControlReceiver, ControlSender, Frame};
 use hcrun_protocol::control_codec;
 use hcrun_protocol::frame::SegmentHeader;
-use hcrun_protocol::member::{Command, Input, Member, Output};
+use hcrun_protocol::member::{Command, End, Input, Member, Output};
 use hcrun_protocol::{Span, Time};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::arrival::Arrival;
+use super::backlog::Backlog;
 use super::{CONNECT_WITHIN, Order, Orders, Said, SessionSettings, Shared};
 
 pub(super) fn run(
@@ -42,13 +44,15 @@ struct Driver<'a> {
     orders: Orders,
     arrival: Option<Arrival>,
     ended: bool,
+    /// Ended, and nobody is there to say farewell to.
+    alone: bool,
 }
 
 impl<'a> Driver<'a> {
     fn new(settings: SessionSettings, shared: &'a Shared, orders: Orders) -> Driver<'a> {
         let SessionSettings { build, node, cpu_features, .. } = settings;
         let member = Member::new(Time::ZERO, build, node, cpu_features);
-        Driver { member, started: Instant::now(), shared, orders, arrival: None, ended: false }
+        Driver { member, started: Instant::now(), shared, orders, arrival: None, ended: false, alone: false }
     }
 
     fn now(&self) -> Time {
@@ -59,7 +63,7 @@ impl<'a> Driver<'a> {
         let (sender, mut receiver) = link.split();
         // Writing has a task of its own, so that a coordinator that does not read stops no heartbeat timer.
         let (outgoing, queue) = unbounded_channel();
-        let mut writer = tokio::spawn(write(sender, queue));
+        let mut writer = tokio::spawn(write(sender, queue, self.shared.backlog.clone()));
         self.feed(Input::Connected, &outgoing);
         while !self.ended {
             let deadline = self.member.next_deadline().unwrap_or(self.now());
@@ -79,7 +83,11 @@ impl<'a> Driver<'a> {
             }
         }
         drop(outgoing);
-        farewell(writer, receiver).await;
+        if self.alone {
+            writer.abort();
+        } else {
+            farewell(writer, receiver).await;
+        }
     }
 
     fn on_frame<E: std::error::Error>(&mut self, frame: Result<Frame, E>, outgoing: &UnboundedSender<Said>) {
@@ -135,6 +143,7 @@ impl<'a> Driver<'a> {
             },
             Command::End(end) => {
                 self.ended = true;
+                self.alone = matches!(end, End::CoordinatorLost { .. });
                 self.shared.finish(&end);
                 drop(self.orders.send(Order::Command(Command::End(end))));
             }
@@ -143,7 +152,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-async fn write(mut sender: ControlSender, mut queue: UnboundedReceiver<Said>) {
+async fn write(mut sender: ControlSender, mut queue: UnboundedReceiver<Said>, backlog: Arc<Backlog>) {
     while let Some(said) = queue.recv().await {
         let sent = match said {
             Said::Message(message) => match control_codec::encode(&message) {
@@ -153,7 +162,12 @@ async fn write(mut sender: ControlSender, mut queue: UnboundedReceiver<Said>) {
                     continue;
                 }
             },
-            Said::Segment(header, payload) => sender.send_segment(&header, payload).await,
+            Said::Segment(header, payload) => {
+                let bytes = payload.len();
+                let sent = sender.send_segment(&header, payload).await;
+                backlog.remove(bytes);
+                sent
+            }
         };
         if sent.is_err() {
             return;
