@@ -38,7 +38,6 @@ fn step(line: &str, env: Option<(&str, &str)>) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "tells people what it does")]
 fn say(text: &str) {
     println!("ci: {text}");
 }

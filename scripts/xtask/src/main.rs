@@ -1,10 +1,10 @@
 //! The project's automation: `cargo xtask ci`, `sim`, `bench`, `bless`.
 
-#![expect(clippy::print_stdout, reason = "tells people what it does")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "tells people what it does")]
 
 use std::env;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail, ensure};
 
@@ -18,17 +18,27 @@ usage: cargo xtask COMMAND
   bench engine [--json] measure a training step; see benches/README.md
   bless                 write golden files and generated pages anew; read the difference before you commit";
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match command(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(words: &[&str]) -> anyhow::Result<()> {
     env::set_current_dir(root()).context("the repository's root")?;
-    match words.as_slice() {
+    match words {
         ["ci"] => ci::run_all(),
         ["sim"] => sim("200"),
         ["sim", "--seeds", seeds] => sim(seeds),
         ["bench", rest @ ..] => cargo(&["run", "--release", "--quiet", "-p", "hcrun-benches", "--"], rest),
-        // Tests write what they expect, then pass.
-        ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "--workspace", "--lib"]),
+        // The tests of these files write what they expect, then pass.
+        ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "-p", "hcrun", "--lib"]),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -57,11 +67,16 @@ fn cargo_path() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
-/// Runs a command with this process's input and output.
+/// Runs cargo with this process's input and output.
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed: {status}");
+    let status = command.status().with_context(|| format!("cannot start {}", words(command)))?;
+    ensure!(status.success(), "`{}` failed: {status}", words(command));
     Ok(())
+}
+
+fn words(command: &Command) -> String {
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy());
+    std::iter::once("cargo".into()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 fn root() -> &'static Path {
