@@ -180,9 +180,10 @@ codes! {
         "The manifest is not the JSON that `hcrun shard index` writes, or belongs to another shard.",
         "run `hcrun shard index JOB` in the shard's home zone again";
     SHARD_CHANGED "HC2011" Usage
-        "a data file differs from its manifest",
-        "Size or SHA-256 of the file found by a worker are not those of the manifest the job was planned with.",
-        "restore the file, or run `hcrun shard index JOB` in the shard's home zone if the change is meant";
+        "a data file is missing or differs from its manifest",
+        "A worker looked for the file of a shard by its id, and found none, or one whose size or SHA-256 are not those of \
+         the manifest the job was planned with.",
+        "name the folder with --data-root, restore the file, or run `hcrun shard index JOB` in the shard's home zone if the change is meant";
     RUN_NOT_FOUND "HC2012" Usage
         "there is no such run",
         "The run directory does not exist, or holds no run.",
@@ -248,6 +249,12 @@ codes! {
         "this machine cannot run workers as it is",
         "At least one check of `hcrun doctor` failed; the list says which and why.",
         "do what the failed checks say and run `hcrun doctor` again";
+    LAUNCHER_UNREACHABLE "HC4005" Preflight
+        "the launcher cannot be reached",
+        "The worker got no answer from the address in its join bundle: the run is over, its address is not one that this \
+         host can reach, or UDP does not pass.",
+        "check that the run still waits, that `--listen` of the launcher is an address this host reaches, and that UDP \
+         passes both ways";
 
     NO_PLACEMENT "HC5001" Infeasible
         "the job cannot be placed",

@@ -194,7 +194,7 @@ pub struct LinkReport {
 }
 
 /// One step as one worker saw it. Loss and weight are global and equal on all ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepReport {
     pub loss_sum: f64,
     pub weight: f64,
@@ -209,7 +209,7 @@ pub struct StepReport {
     pub exchange: Span,
     pub update: Span,
     /// Frame bytes sent over zone borders so far, tensor classes.
-    pub egress_bytes: u64,
+    pub sent: Vec<SentBytes>,
 }
 
 /// Sums over held-out rows of all workers that may be shown.
@@ -252,6 +252,8 @@ pub enum FailureClass {
     Data,
     /// A link could not be made or probed.
     Preflight,
+    /// The worker cannot listen where it should.
+    Address,
     /// The worker refuses what it was told, by policy.
     Policy,
     /// Another worker is lost or misbehaves.

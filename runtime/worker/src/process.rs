@@ -19,8 +19,8 @@ mod node;
 mod prepare;
 mod work;
 
-pub use node::{cpu_features, node_name};
 pub use crate::train::TrainFailure;
+pub use node::{cpu_features, node_name};
 pub use prepare::PrepareError;
 
 /// How to start one worker.
@@ -67,28 +67,13 @@ impl WorkerError {
     fn report(&self) -> Option<FailureReport> {
         let class = match self {
             WorkerError::Prepare(error) => error.class(),
-            WorkerError::Lane(_) | WorkerError::Form(_) => FailureClass::Preflight,
+            WorkerError::Lane(_) => FailureClass::Address,
+            WorkerError::Form(_) => FailureClass::Preflight,
             WorkerError::Panic { .. } => FailureClass::Internal,
             WorkerError::Train(failure) => return failure.report(),
             _ => return None,
         };
         Some(FailureReport { class, peer: None, step: None, text: crate::chain(self) })
-    }
-
-    /// As documented for the command.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            WorkerError::Bundle(_) => 2,
-            WorkerError::Session(SessionError::Ended(End::Refused(_))) => 6,
-            WorkerError::Prepare(error) => match error.class() {
-                FailureClass::Policy => 6,
-                _ => 2,
-            },
-            WorkerError::Lane(_) | WorkerError::Form(_) | WorkerError::Join(_) => 4,
-            WorkerError::Train(TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. }) => 6,
-            WorkerError::Panic { .. } | WorkerError::Harden(_) | WorkerError::Float(_) => 7,
-            _ => 75,
-        }
     }
 }
 

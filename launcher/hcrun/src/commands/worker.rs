@@ -5,9 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use hcrun_net::group::FormError;
+use hcrun_net::join::{BundleError, JoinError, JoinRefusal};
 use hcrun_protocol::ShardId;
+use hcrun_protocol::control::{FailureClass, Refusal};
+use hcrun_protocol::member::End;
 use hcrun_worker::locate::DataLocations;
-use hcrun_worker::process::{WorkerError, WorkerSettings};
+use hcrun_worker::process::{TrainFailure, WorkerError, WorkerSettings};
+use hcrun_worker::session::SessionError;
 
 use crate::cli::{Global, WorkerArgs};
 use crate::codes::{self, Code};
@@ -52,11 +57,31 @@ fn failure(error: &WorkerError) -> Failure {
 }
 
 fn code(error: &WorkerError) -> &'static Code {
-    match error.exit_code() {
-        2 => &codes::SHARD_CHANGED,
-        4 => &codes::LINK_FAILED,
-        6 => &codes::ASSIGNMENT_REFUSED,
-        7 => &codes::INTERNAL,
+    match error {
+        WorkerError::Bundle(BundleError::Permissions { .. } | BundleError::Owner { .. }) => {
+            &codes::SECRET_EXPOSED
+        }
+        WorkerError::Bundle(_) => &codes::FILE_UNREADABLE,
+        WorkerError::Join(JoinError::Refused { source: JoinRefusal::Protocol { .. }, .. })
+        | WorkerError::Session(SessionError::Ended(End::Refused(Refusal::Build { .. }))) => {
+            &codes::VERSION_DIFFERS
+        }
+        WorkerError::Join(JoinError::Refused { .. } | JoinError::OtherSlot { .. })
+        | WorkerError::Session(SessionError::Ended(End::Refused(_))) => &codes::JOIN_REFUSED,
+        WorkerError::Join(_) | WorkerError::Session(SessionError::Connect(_)) => &codes::LAUNCHER_UNREACHABLE,
+        WorkerError::Prepare(error) => match error.class() {
+            FailureClass::Policy => &codes::ASSIGNMENT_REFUSED,
+            FailureClass::Data => &codes::SHARD_CHANGED,
+            _ => &codes::INTERNAL,
+        },
+        WorkerError::Lane(_) => &codes::PORT_IN_USE,
+        WorkerError::Form(FormError::Aborted { .. }) => &codes::COORDINATOR_LOST,
+        WorkerError::Form(_) => &codes::LINK_FAILED,
+        WorkerError::Train(TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. }) => {
+            &codes::ASSIGNMENT_REFUSED
+        }
+        WorkerError::Train(TrainFailure::Round(_)) => &codes::LINK_LOST,
+        WorkerError::Panic { .. } | WorkerError::Harden(_) | WorkerError::Float(_) => &codes::INTERNAL,
         _ => &codes::COORDINATOR_LOST,
     }
 }

@@ -1,12 +1,12 @@
 //! How workers come in: identities of the run, one join bundle per slot, and who starts what.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use hcrun_net::identity::{Authority, Identity, Peer, PeerName, ThrowAwayAuthority, ZoneRoots};
 use hcrun_net::join::JoinServer;
+use hcrun_protocol::job::Data;
 use hcrun_protocol::{JobId, SlotId, ZoneId};
 
 use super::assign::TICKET_LIFETIME;
@@ -31,11 +31,7 @@ impl Identities {
         };
         let mut zones: BTreeSet<ZoneId> =
             prepared.plan.placement.workers.iter().map(|worker| worker.zone.clone()).collect();
-        let home = prepared
-            .cluster
-            .launcher_zone()
-            .cloned()
-            .unwrap_or_else(|| super::assign::checkpoint_zone(prepared));
+        let home = prepared.plan.launcher_zone.clone();
         zones.insert(home.clone());
         let mut authorities: BTreeMap<ZoneId, ThrowAwayAuthority> = BTreeMap::new();
         for zone in zones {
@@ -87,14 +83,23 @@ pub(super) fn remove_bundles(dir: &RunDir) {
     let _ = std::fs::remove_dir_all(dir.file(BUNDLES));
 }
 
+/// The slots whose workers somebody starts by hand: those of manual pools, and where there is none all.
+pub(super) fn by_hand(prepared: &Prepared, waits: bool) -> BTreeSet<SlotId> {
+    let slots = || prepared.plan.placement.workers.iter().map(|worker| &worker.slot);
+    let manual: BTreeSet<SlotId> = slots().filter(|slot| !super::is_local(prepared, slot)).cloned().collect();
+    if waits && manual.is_empty() { slots().cloned().collect() } else { manual }
+}
+
 /// What the local backend is to start: each worker with the files that its zone may hold, and no other.
 pub(super) fn starts(
     prepared: &Prepared,
     dir: &RunDir,
     bundles: &BTreeMap<SlotId, PathBuf>,
+    by_hand: &BTreeSet<SlotId>,
 ) -> Result<Vec<Start>> {
     let mut starts = Vec::new();
-    for worker in &prepared.plan.placement.workers {
+    let workers = prepared.plan.placement.workers.iter();
+    for worker in workers.filter(|worker| !by_hand.contains(&worker.slot)) {
         let mut held = Vec::new();
         for id in &worker.shards {
             let shard = prepared.file.job.shards.iter().find(|shard| shard.id == *id);
@@ -116,25 +121,47 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// For the people who start workers by hand.
-pub(super) fn instructions(prepared: &Prepared, bundles: &BTreeMap<SlotId, PathBuf>) -> String {
+/// For the people who start workers by hand: what to copy and what to run, per slot.
+pub(super) fn instructions(
+    prepared: &Prepared,
+    bundles: &BTreeMap<SlotId, PathBuf>,
+    by_hand: &BTreeSet<SlotId>,
+) -> String {
     let mut text = format!(
-        "waiting {} minutes for workers; for each, copy its bundle to the host (it is a secret) and run there:",
+        "waiting for {} workers; join bundles are secret, work once and for {} minutes",
+        by_hand.len(),
         TICKET_LIFETIME.as_secs() / 60
     );
-    for worker in &prepared.plan.placement.workers {
-        let bundle = &bundles[&worker.slot];
-        let shards: Vec<&str> = worker.shards.iter().map(|id| id.as_str()).collect();
-        let name = bundle.file_name().unwrap_or_default().to_string_lossy();
-        // Writing into a String cannot fail.
-        let _ = write!(
-            text,
-            "\n  {}  hcrun worker --bundle {name} --data-root DIR\n      bundle: {}\n      zone {}; DIR holds {}",
-            worker.slot,
-            bundle.display(),
-            worker.zone,
-            shards.join(", ")
-        );
+    let ending = match prepared.file.job.data {
+        Data::Csv { .. } => "csv",
+        Data::Text { .. } => "txt",
+    };
+    let workers = prepared.plan.placement.workers.iter();
+    for worker in workers.filter(|worker| by_hand.contains(&worker.slot)) {
+        let (slot, zone) = (&worker.slot, &worker.zone);
+        let bundle = shell_quoted(&absolute(bundles[slot].clone()).to_string_lossy());
+        // `-p` keeps the mode: a bundle that others can read is refused.
+        let mut line = format!("\n{slot}, on a host of zone {zone}:\n  scp -p {bundle} HOST:\n");
+        line.push_str(&format!("  hcrun worker --bundle {slot}.json"));
+        if !worker.shards.is_empty() {
+            let files: Vec<String> = worker.shards.iter().map(|id| format!("{id}.{ending}")).collect();
+            line.push_str(&format!(" --data-root DIR    # DIR holds {}", files.join(", ")));
+        }
+        text.push_str(&line);
     }
     text
+}
+
+fn shell_quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(super::shell_quoted("/home/a-b/x_1.json"), "/home/a-b/x_1.json");
+        assert_eq!(super::shell_quoted("/my runs/it's.json"), r"'/my runs/it'\''s.json'");
+    }
 }

@@ -132,8 +132,8 @@ fn execute(
         loss: None,
         workers: Vec::new(),
     }));
-    let (placement, schema) = (&prepared.plan.placement, prepared.model.schema.as_ref());
-    let mut recorder = Recorder::new(dir, &prepared.file.job, placement, schema, progress, status.clone())
+    let (plan, schema) = (&prepared.plan, prepared.model.schema.as_ref());
+    let mut recorder = Recorder::new(dir, &prepared.file.job, plan, schema, progress, status.clone())
         .map_err(|error| unwritable(&dir.path, &error))?;
     recorder.say(&format!("run {}", dir.path.display()));
     let resumed_from = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.step);
@@ -141,6 +141,7 @@ fn execute(
     if let Some(statistics) = &statistics {
         recorder.know_statistics(statistics.clone());
     }
+    recorder.tally.resumed = resumed_from.is_some();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new(&codes::INTERNAL, "no event loop").caused_by(&error))?;
@@ -206,11 +207,12 @@ impl Live<'_> {
         let waits = self.serve.wait_for_workers;
         let settings = assign::settings(self.prepared, self.job, &start, waits);
         let (exited, exits) = unbounded_channel();
-        let local = if waits { Vec::new() } else { join::starts(self.prepared, self.dir, &bundles)? };
+        let by_hand = join::by_hand(self.prepared, waits);
+        let local = join::starts(self.prepared, self.dir, &bundles, &by_hand)?;
         let backend = LocalBackend::start(&local, &exited);
         let backend = backend.map_err(|error| start_failed(&error))?;
         if waits {
-            recorder.say(&join::instructions(self.prepared, &bundles));
+            recorder.say(&join::instructions(self.prepared, &bundles, &by_hand));
         }
         let arenas = 1 + state_names(self.prepared.file.job.train.optimizer).len();
         let arena_elems = self.prepared.plan.exchange.arena_elems;

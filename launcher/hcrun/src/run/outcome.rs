@@ -60,7 +60,7 @@ fn failed(failure: &JobFailure, dir: &RunDir, here: Option<&str>) -> Failure {
         (Some(slot), None, Some(zone)) => format!("worker {slot} in zone {zone}"),
         _ => "the launcher".to_owned(),
     };
-    let (code, what) = describe(failure);
+    let (code, what) = describe(failure, here.is_some());
     let mut told =
         Failure::new(code, format!("{what}: the job has stopped")).at(who).because(failure.text.clone());
     if let Some(step) = failure.committed {
@@ -82,7 +82,8 @@ fn failed(failure: &JobFailure, dir: &RunDir, here: Option<&str>) -> Failure {
     told.hint(hint)
 }
 
-fn describe(failure: &JobFailure) -> (&'static Code, &'static str) {
+/// `started`: the launcher has started its workers itself, nobody else has to.
+fn describe(failure: &JobFailure, started: bool) -> (&'static Code, &'static str) {
     match failure.kind {
         FailureKind::Build => (&codes::VERSION_DIFFERS, "a worker is another program than this launcher"),
         FailureKind::Policy => (&codes::ASSIGNMENT_REFUSED, "a worker refused its assignment"),
@@ -96,8 +97,10 @@ fn describe(failure: &JobFailure) -> (&'static Code, &'static str) {
         FailureKind::Silent => (&codes::WORKER_DIED, "a worker fell silent"),
         FailureKind::Stalled => (&codes::WORKER_STALLED, "a worker stalled"),
         FailureKind::Disconnected | FailureKind::BlamedByPeer => (&codes::LINK_LOST, "a worker was lost"),
+        FailureKind::NotJoined if started => (&codes::WORKER_STALLED, "a worker did not start"),
         FailureKind::NotJoined => (&codes::JOIN_DEADLINE, "a worker did not join"),
         FailureKind::Overdue => (&codes::JOIN_DEADLINE, "a worker was not ready in time"),
+        FailureKind::Address => (&codes::PORT_IN_USE, "a worker cannot listen"),
         FailureKind::Preflight => (&codes::LINK_FAILED, "workers cannot reach each other"),
     }
 }

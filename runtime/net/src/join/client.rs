@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hcrun_protocol::control::PROTOCOL_VERSION;
 use quinn::Connection;
@@ -41,6 +41,8 @@ pub enum JoinError {
     },
     #[error("no answer from the launcher at UDP {address} within {} s: check that the run still waits and that UDP passes", .within.as_secs_f64())]
     NoAnswer { address: SocketAddr, within: Duration },
+    #[error("no answer from the launcher at UDP {address}, and by this host's clock the join bundle expired {} min ago: start the run again and use its new bundles", .ago.as_secs() / 60)]
+    Expired { address: SocketAddr, ago: Duration },
     #[error("the link to the launcher at {address} failed")]
     Link {
         address: SocketAddr,
@@ -63,8 +65,20 @@ pub enum JoinError {
 /// Makes a key and trades the bundle's token for a certificate. The token is spent also when the answer
 /// gets lost on its way.
 pub async fn redeem(bundle: &JoinBundle, within: Duration) -> Result<Joined, JoinError> {
+    match tokio::time::timeout(within, ask(bundle)).await {
+        Err(_) | Ok(Err(JoinError::Link { source: LinkLoss::Silent, .. })) => Err(no_answer(bundle, within)),
+        Ok(result) => result,
+    }
+}
+
+/// The launcher judges by its own clock; where it is gone this host's has to do.
+fn no_answer(bundle: &JoinBundle, within: Duration) -> JoinError {
     let address = bundle.join_address;
-    tokio::time::timeout(within, ask(bundle)).await.map_err(|_| JoinError::NoAnswer { address, within })?
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match now.checked_sub(Duration::from_secs(bundle.expires)) {
+        Some(ago) => JoinError::Expired { address, ago },
+        None => JoinError::NoAnswer { address, within },
+    }
 }
 
 async fn ask(bundle: &JoinBundle) -> Result<Joined, JoinError> {

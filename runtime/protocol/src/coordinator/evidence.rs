@@ -15,6 +15,8 @@ pub enum FailureKind {
     Policy,
     /// A file of the worker's node is not as described.
     Data,
+    /// A worker cannot listen where it should.
+    Address,
     /// The training itself failed.
     Training,
     /// Replicas hold different parameters.
@@ -48,6 +50,7 @@ impl FailureKind {
         match report.class {
             FailureClass::Data => FailureKind::Data,
             FailureClass::Preflight => FailureKind::Preflight,
+            FailureClass::Address => FailureKind::Address,
             FailureClass::Policy => FailureKind::Policy,
             FailureClass::Peer => FailureKind::BlamedByPeer,
             FailureClass::Training => FailureKind::Training,

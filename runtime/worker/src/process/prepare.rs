@@ -72,7 +72,8 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
-    pub(super) fn class(&self) -> FailureClass {
+    /// Where the fault lies.
+    pub fn class(&self) -> FailureClass {
         match self {
             PrepareError::Residency(_) | PrepareError::Exchange(_) | PrepareError::Slot { .. } => {
                 FailureClass::Policy
@@ -102,12 +103,16 @@ pub(super) fn prepare(
     let groups = group_by_zone(&zones);
 
     let dataset = open_shards(&job, assignment, me, own.1, locations, progress)?;
-    let classes: Vec<(ClassSize, u64)> = assignment.classes.iter().map(|class| {
-        let holds = |rank: &Rank| class.zones.contains(&zones[rank.index()]);
-        let ranks = (0..zones.len()).map(Rank::from_index).filter(holds).collect();
-        let samples = class.shards.iter().map(|shard| shard.samples).sum();
-        (ClassSize { samples, ranks }, class.shards.iter().map(|shard| shard.held_out).sum())
-    }).collect();
+    let classes: Vec<(ClassSize, u64)> = assignment
+        .classes
+        .iter()
+        .map(|class| {
+            let holds = |rank: &Rank| class.zones.contains(&zones[rank.index()]);
+            let ranks = (0..zones.len()).map(Rank::from_index).filter(holds).collect();
+            let samples = class.shards.iter().map(|shard| shard.samples).sum();
+            (ClassSize { samples, ranks }, class.shards.iter().map(|shard| shard.held_out).sum())
+        })
+        .collect();
 
     let shape = match dataset.schema() {
         Some(schema) => DataShape::Table { features: schema.features, outputs: schema.outputs },
@@ -125,7 +130,8 @@ pub(super) fn prepare(
         part.end - part.start
     };
     let own_held_out = held_out.iter().map(|(items, ranks)| part(*items, ranks)).sum();
-    let own_samples = classes.iter().filter(|(size, _)| size.ranks.contains(&me)).map(|(size, _)| size.samples);
+    let own_samples =
+        classes.iter().filter(|(size, _)| size.ranks.contains(&me)).map(|(size, _)| size.samples);
     let samples = own_samples.sum();
     let updated = exchange.updated(me);
     let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated);
@@ -229,7 +235,8 @@ fn open_shards(
 
 fn not_here(shard: &ShardId, places: &[std::path::PathBuf]) -> PrepareError {
     let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-    let places = if places.is_empty() { "nothing: no --data-root was given".to_owned() } else { places.join(", ") };
+    let places =
+        if places.is_empty() { "nothing: no --data-root was given".to_owned() } else { places.join(", ") };
     PrepareError::NotHere { shard: shard.clone(), places }
 }
 
