@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hcrun_engine::data::schema::{Schema, SchemaError, common_columns};
 use hcrun_engine::data::statistics::Sums;
+use hcrun_engine::optimizer::state_names;
 use hcrun_engine::spec::{DataShape, ModelSpec};
 use hcrun_protocol::ShardId;
 use hcrun_protocol::cluster::Cluster;
@@ -79,8 +80,10 @@ pub fn plan(
     model: &ModelInputs,
 ) -> Result<Plan> {
     let profile = model.spec.profile();
+    let state_arenas = 1 + state_names(file.job.train.optimizer).len();
     let statistics_elems = model.schema.as_ref().map_or(0, Sums::elems);
-    let inputs = Inputs { job: &file.job, cluster, manifests, profile: &profile, statistics_elems };
+    let inputs =
+        Inputs { job: &file.job, cluster, manifests, profile: &profile, statistics_elems, state_arenas };
     hcrun_scheduling::plan(&inputs).map_err(|infeasible| no_placement(file, &infeasible))
 }
 

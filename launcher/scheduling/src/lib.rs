@@ -7,6 +7,7 @@ mod classes;
 mod constraint;
 mod links;
 mod place;
+mod state;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use hcrun_protocol::job::Job;
 use hcrun_protocol::manifest::ShardManifest;
 use hcrun_protocol::model::ModelProfile;
 use hcrun_protocol::placement::Placement;
-use hcrun_protocol::plan::{ExchangeSummary, PLAN_SCHEMA, Plan, Price};
+use hcrun_protocol::plan::{ExchangeSummary, PLAN_SCHEMA, Plan, Price, add_traffic};
 
 pub use constraint::{Constraint, Infeasible};
 
@@ -31,6 +32,8 @@ pub struct Inputs<'a> {
     pub profile: &'a ModelProfile,
     /// Numbers summed before the first step to standardise columns; 0 for text.
     pub statistics_elems: usize,
+    /// Parameters and optimizer states.
+    pub state_arenas: usize,
 }
 
 /// Places a job and predicts what it sends.
@@ -44,7 +47,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, Infeasible> {
     links::check(cluster, &placement)?;
     let batches = classes::batches(job, &placement, &classes)?;
     let traffic = traffic::traffic(inputs, &placement)?;
-    let evaluations = evaluations(job);
+    let (evaluations, checkpoints) =
+        (times(job, job.train.evaluate_every), times(job, job.train.checkpoint_every));
+    let (launcher_zone, checkpoint_zone) = place::state_zones(cluster, &placement);
+    let state = state::state(inputs, &placement, &launcher_zone, &checkpoint_zone, &traffic.exchange);
+    let mut total_bytes = traffic.total(job.train.steps, evaluations);
+    add_traffic(&mut total_bytes, &state.checkpoint, checkpoints);
     Ok(Plan {
         schema: PLAN_SCHEMA,
         job: job.name.clone(),
@@ -61,7 +69,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, Infeasible> {
         },
         steps: job.train.steps,
         evaluations,
-        total_bytes: traffic.total(job.train.steps, evaluations),
+        checkpoints,
+        total_bytes,
+        checkpoint_bytes: state.checkpoint,
+        resume_bytes: state.resume,
+        launcher_zone,
+        checkpoint_zone,
         bytes_per_step: traffic.step,
         bytes_per_evaluation: traffic.evaluation,
         statistics_bytes: traffic.statistics,
@@ -74,9 +87,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, Infeasible> {
     })
 }
 
-/// Evaluations of a whole job: every `evaluate_every` steps and at the end.
-fn evaluations(job: &Job) -> u64 {
-    match job.train.evaluate_every {
+/// How often something happens in a whole job: every so many steps and at the end.
+fn times(job: &Job, every: u64) -> u64 {
+    match every {
         0 => 1,
         every => job.train.steps.div_ceil(every),
     }

@@ -4,7 +4,7 @@
 //! zone's ranks are neighbours. Every worker holds every shard its zone may hold: then the samples of a class
 //! can be dealt to any of its workers, which is what evens the load. Disk is cheaper than waiting.
 
-use hcrun_protocol::cluster::{Cluster, MAX_WORKERS};
+use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust};
 use hcrun_protocol::job::Job;
 use hcrun_protocol::placement::{PlacedShard, PlacedWorker, Placement};
 use hcrun_protocol::residency::{Rule, allowed_zones};
@@ -42,6 +42,16 @@ pub(crate) fn place(job: &Job, cluster: &Cluster) -> Result<Placement, Infeasibl
         return Err(Infeasible { binding: unheld });
     }
     Ok(Placement { generation: Generation(1), workers, shards })
+}
+
+/// Where the launcher runs, and whose workers hand their state over to it: its own zone's where it has
+/// workers, then nothing crosses a border; else those of a private zone.
+pub(crate) fn state_zones(cluster: &Cluster, placement: &Placement) -> (ZoneId, ZoneId) {
+    let workers = &placement.workers;
+    let own = cluster.launcher_zone().filter(|zone| workers.iter().any(|worker| worker.zone == **zone));
+    let private = || workers.iter().find(|worker| worker.trust == Trust::Private).map(|worker| &worker.zone);
+    let checkpoint = own.or_else(private).unwrap_or(&workers[0].zone).clone();
+    (cluster.launcher_zone().unwrap_or(&checkpoint).clone(), checkpoint)
 }
 
 fn check_counts(job: &Job, cluster: &Cluster) -> Result<(), Infeasible> {

@@ -13,6 +13,7 @@ use crate::constraint::{Constraint, Infeasible};
 pub(crate) struct PlannedTraffic {
     pub(crate) buckets: usize,
     pub(crate) rounds_per_step: usize,
+    pub(crate) exchange: ExchangePlan,
     pub(crate) step: Traffic,
     pub(crate) evaluation: Traffic,
     pub(crate) statistics: Traffic,
@@ -41,6 +42,7 @@ pub(crate) fn traffic(inputs: &Inputs<'_>, placement: &Placement) -> Result<Plan
         step: named(&names, exchange.bytes_per_step()),
         evaluation: named(&names, exchange.bytes_per_evaluation()),
         statistics: named(&names, statistics),
+        exchange,
     })
 }
 

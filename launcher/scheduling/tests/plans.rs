@@ -32,7 +32,7 @@ impl Case {
         };
         let (job, cluster, manifests) = (&self.job, &self.cluster, &self.manifests);
         let statistics_elems = if matches!(job.data, Data::Csv { .. }) { 3 } else { 0 };
-        let inputs = Inputs { job, cluster, manifests, profile: &profile, statistics_elems };
+        let inputs = Inputs { job, cluster, manifests, profile: &profile, statistics_elems, state_arenas: 3 };
         plan(&inputs).map_err(|infeasible| infeasible.binding.iter().map(ToString::to_string).collect())
     }
 
@@ -237,10 +237,7 @@ fn hidden_workers_are_linked_inside_their_zone_only() {
     case.cluster.pools[0].reachable = false;
     case.plan().unwrap();
     case.cluster.pools[1].reachable = false;
-    assert_eq!(
-        case.refusal(),
-        "private-0 and public-0 cannot reach each other: neither pool is `reachable`"
-    );
+    assert_eq!(case.refusal(), "private-0 and public-0 cannot reach each other: neither pool is `reachable`");
 }
 
 #[test]

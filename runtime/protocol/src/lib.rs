@@ -28,6 +28,7 @@ pub mod residency;
 pub mod round;
 pub mod schedule;
 pub mod split;
+pub mod state_transfer;
 pub mod time;
 pub mod units;
 

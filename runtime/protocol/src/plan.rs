@@ -22,6 +22,10 @@ pub struct Plan {
     pub job_digest: String,
     pub strategy: String,
     pub placement: Placement,
+    /// Where the coordinator runs and checkpoints are written.
+    pub launcher_zone: ZoneId,
+    /// The zone whose workers hand over their state at a checkpoint: the launcher's where it has workers.
+    pub checkpoint_zone: ZoneId,
     /// Residency classes, most constrained first.
     pub classes: Vec<PlannedClass>,
     /// Expected samples of one step per rank.
@@ -29,11 +33,16 @@ pub struct Plan {
     pub exchange: ExchangeSummary,
     pub steps: u64,
     pub evaluations: u64,
+    pub checkpoints: u64,
     pub bytes_per_step: Traffic,
     pub bytes_per_evaluation: Traffic,
     /// Once, before the first step; tables only.
     pub statistics_bytes: Traffic,
-    /// Of the whole job. Control frames are not part of it: they have a cap of their own.
+    /// One checkpoint on its way to the launcher; nothing where both are in one zone.
+    pub checkpoint_bytes: Traffic,
+    /// The state that a resumed run sends to workers of other zones, once.
+    pub resume_bytes: Traffic,
+    /// Of the whole job, not resumed. Control frames are not part of it: they have a cap of their own.
     pub total_bytes: Traffic,
     /// Predicted wall time; none without measurements.
     pub time_s: Option<f64>,

@@ -9,6 +9,7 @@ use hcrun_protocol::control::SentBytes;
 use hcrun_protocol::dtype::{Codec, DType};
 use hcrun_protocol::frame::{self, FrameClass, SegmentHeader};
 use hcrun_protocol::schedule::{Coverage, Phase};
+use hcrun_protocol::state_transfer::cuts;
 use hcrun_protocol::{Generation, JobId, Rank, Step, ZoneId};
 
 /// Whose state it is, after which step.
@@ -18,8 +19,6 @@ pub(crate) struct Origin {
     pub(crate) rank: Rank,
     pub(crate) step: Step,
 }
-
-const SEGMENT_ELEMS: usize = 64 << 10;
 
 /// Frames of the given ranges of each arena; `arenas` holds the ranges one after the other.
 pub(crate) fn segments<'a>(
@@ -34,9 +33,9 @@ pub(crate) fn segments<'a>(
             Some((start, range))
         });
         starts.flat_map(move |(start, range)| {
-            (0..range.len()).step_by(SEGMENT_ELEMS).map(move |cut| {
-                let elems = SEGMENT_ELEMS.min(range.len() - cut);
-                segment(origin, arena, range.start + cut, &values[start + cut..start + cut + elems])
+            cuts(range.clone()).map(move |cut| {
+                let values = &values[start + cut.start - range.start..start + cut.end - range.start];
+                segment(origin, arena, cut.start, values)
             })
         })
     })
@@ -53,7 +52,7 @@ fn segment(origin: &Origin, arena: usize, offset: usize, values: &[f32]) -> (Seg
         round: u32::try_from(arena).expect("a handful of arenas"),
         step: origin.step,
         offset: offset as u64,
-        elems: u32::try_from(values.len()).expect("at most SEGMENT_ELEMS"),
+        elems: u32::try_from(values.len()).expect("at most state_transfer::SEGMENT_ELEMS"),
         dtype: DType::F32,
         codec: Codec::None,
         phase: Phase(0),

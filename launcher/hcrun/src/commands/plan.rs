@@ -88,6 +88,7 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
         traffic_rows("per step", &plan.bytes_per_step, &mut rows);
         traffic_rows("per evaluation", &plan.bytes_per_evaluation, &mut rows);
         traffic_rows("statistics, once", &plan.statistics_bytes, &mut rows);
+        traffic_rows("per checkpoint", &plan.checkpoint_bytes, &mut rows);
         table(text, rows)?;
         writeln!(
             text,

@@ -9,7 +9,7 @@ use hcrun_protocol::control::{
 };
 use hcrun_protocol::coordinator::{Settings, silence_limit};
 use hcrun_protocol::placement::PlacedWorker;
-use hcrun_protocol::{JobId, Span, Step, ZoneId};
+use hcrun_protocol::{JobId, Span, Step};
 
 use crate::prepare::Prepared;
 
@@ -33,15 +33,6 @@ pub(super) struct Start {
     pub(super) step: Step,
     pub(super) state: Vec<StateArena>,
     pub(super) statistics_json: String,
-}
-
-/// The zone whose workers hand over their state: the launcher's own where it has workers.
-pub(super) fn checkpoint_zone(prepared: &Prepared) -> ZoneId {
-    let workers = &prepared.plan.placement.workers;
-    let launcher = prepared.cluster.launcher_zone();
-    let own = launcher.filter(|zone| workers.iter().any(|worker| worker.zone == **zone));
-    let private = || workers.iter().find(|worker| worker.trust == Trust::Private).map(|worker| &worker.zone);
-    own.or_else(private).unwrap_or(&workers[0].zone).clone()
 }
 
 pub(super) fn settings(prepared: &Prepared, job: JobId, start: &Start, waits: bool) -> Settings {
@@ -112,6 +103,6 @@ fn assignment(
         statistics_json: start.statistics_json.clone(),
         listen_ports: prepared.cluster.pool(&worker.slot.pool).and_then(|pool| pool.listen_ports),
         silence_limit: silence_limit(detect_within(prepared)),
-        checkpoint_zone: checkpoint_zone(prepared),
+        checkpoint_zone: prepared.plan.checkpoint_zone.clone(),
     }
 }

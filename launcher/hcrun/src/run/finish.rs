@@ -9,9 +9,9 @@ use super::record::Recorder;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::prepare::Prepared;
+use crate::report::format;
 use crate::report::summary::{Cost, Evaluation, FailureSummary, SUMMARY_SCHEMA, StepTime, WorkerSummary};
 use crate::report::{Status, Summary};
-use crate::report::format;
 use crate::run_dir::{RunDir, files};
 
 pub(super) fn finish(
@@ -72,7 +72,7 @@ fn summary(
         samples_per_s: (tally.training_s > 0.0).then(|| tally.samples as f64 / tally.training_s),
         step_time_s: StepTime::of(tally.step_times.clone()),
         exchange_s_share: (tally.training_s > 0.0).then(|| tally.exchange_s / tally.training_s),
-        egress_bytes: tally.sent.clone(),
+        egress_bytes: recorder.ledger(),
         planned_egress_bytes: planned(prepared, recorder),
         parameter_digest: tally.parameter_digest.map(|digest| format!("{digest:016x}")),
         generations: 1,
@@ -90,8 +90,10 @@ fn planned(prepared: &Prepared, recorder: &Recorder<'_>) -> Traffic {
     let (plan, tally) = (&prepared.plan, &recorder.tally);
     let mut total = Traffic::new();
     add_traffic(&mut total, &plan.bytes_per_step, tally.steps);
-    add_traffic(&mut total, &plan.bytes_per_evaluation, tally.evaluations);
+    add_traffic(&mut total, &plan.bytes_per_evaluation, tally.evaluations_sent);
     add_traffic(&mut total, &plan.statistics_bytes, u64::from(tally.statistics_gathered));
+    add_traffic(&mut total, &plan.checkpoint_bytes, tally.checkpoints);
+    add_traffic(&mut total, &plan.resume_bytes, u64::from(tally.resumed));
     total
 }
 

@@ -10,14 +10,15 @@ use hcrun_engine::data::{Schema, Statistics};
 use hcrun_net::join::JoinEvent;
 use hcrun_protocol::control::{EvaluationSums, LinkReport, SentBytes, StepReport};
 use hcrun_protocol::coordinator::Event;
+use hcrun_protocol::frame::FrameClass;
 use hcrun_protocol::job::{Data, Job, Loss};
 use hcrun_protocol::placement::Placement;
-use hcrun_protocol::plan::{Traffic, border};
-use hcrun_protocol::{NodeId, SlotId, Step};
+use hcrun_protocol::plan::{Plan, Traffic, border};
+use hcrun_protocol::{NodeId, SlotId, Step, ZoneId};
 use serde::Serialize;
 
 use super::Learnt;
-use super::coordinator::Observer;
+use super::coordinator::{Observer, Way};
 use crate::control_socket::{LiveStatus, LiveWorker};
 use crate::report::metrics::MetricsFile;
 use crate::report::{EvaluationRow, Progress, Row, StepRow};
@@ -27,6 +28,7 @@ use crate::run_dir::{RunDir, files};
 pub(super) struct Recorder<'a> {
     job: &'a Job,
     placement: &'a Placement,
+    launcher_zone: &'a ZoneId,
     schema: Option<&'a Schema>,
     events: File,
     metrics: MetricsFile,
@@ -50,11 +52,17 @@ pub(super) struct Tally {
     pub(super) exchange_s: f64,
     pub(super) samples: u64,
     pub(super) training_s: f64,
-    pub(super) sent: Traffic,
+    /// State that crossed a border on control links.
+    state: Traffic,
     pub(super) samples_by_slot: BTreeMap<SlotId, u64>,
     pub(super) nodes: BTreeMap<SlotId, NodeId>,
     pub(super) statistics: Option<Statistics>,
     pub(super) statistics_gathered: bool,
+    pub(super) checkpoints: u64,
+    pub(super) resumed: bool,
+    /// Evaluations that the last committed step's reports include.
+    pub(super) evaluations_sent: u64,
+    sent_by_slot: BTreeMap<SlotId, Vec<SentBytes>>,
     pub(super) parameter_digest: Option<u64>,
     pub(super) skipped: u64,
     pub(super) stored: Option<Step>,
@@ -75,14 +83,15 @@ impl<'a> Recorder<'a> {
     pub(super) fn new(
         dir: &RunDir,
         job: &'a Job,
-        placement: &'a Placement,
+        plan: &'a Plan,
         schema: Option<&'a Schema>,
         progress: Progress,
         status: Arc<Mutex<LiveStatus>>,
     ) -> std::io::Result<Recorder<'a>> {
         Ok(Recorder {
             job,
-            placement,
+            placement: &plan.placement,
+            launcher_zone: &plan.launcher_zone,
             schema,
             events: File::options().create(true).append(true).open(dir.file(files::EVENTS))?,
             metrics: MetricsFile::append(&dir.file(files::METRICS))?,
@@ -103,6 +112,19 @@ impl<'a> Recorder<'a> {
     /// Where checkpoints read what is learnt from workers.
     pub(super) fn share(&mut self, learnt: Arc<Mutex<Learnt>>) {
         self.learnt = learnt;
+    }
+
+    /// What crossed borders: as all workers said last, which is with the last committed step or at their end.
+    pub(super) fn ledger(&self) -> Traffic {
+        let mut ledger = self.tally.state.clone();
+        for (slot, sent) in &self.tally.sent_by_slot {
+            let Some(worker) = self.placement.worker_of(slot) else { continue };
+            for row in sent {
+                let classes = ledger.entry(border(&worker.zone, &row.to_zone)).or_default();
+                *classes.entry(row.class.name().to_owned()).or_default() += row.bytes;
+            }
+        }
+        ledger
     }
 
     pub(super) fn finish(&mut self) {
@@ -151,9 +173,13 @@ impl<'a> Recorder<'a> {
             exchange_s,
             update_s: mean(|report| report.update.as_secs_f64()),
             learning_rate: first.learning_rate,
-            egress_bytes: reports.iter().map(|report| report.egress_bytes).sum(),
+            egress_bytes: reports.iter().flat_map(|report| &report.sent).map(|sent| sent.bytes).sum(),
         };
+        for (worker, report) in self.placement.workers.iter().zip(reports) {
+            self.tally.sent_by_slot.insert(worker.slot.clone(), report.sent.clone());
+        }
         let tally = &mut self.tally;
+        tally.evaluations_sent = tally.evaluations;
         tally.steps += 1;
         tally.loss_first.get_or_insert(loss);
         tally.loss_last = Some(loss);
@@ -240,12 +266,8 @@ impl<'a> Recorder<'a> {
 
     fn on_finished(&mut self, slot: &SlotId, samples: u64, sent: &[SentBytes]) {
         self.tally.samples_by_slot.insert(slot.clone(), samples);
-        if let Some(worker) = self.placement.worker_of(slot) {
-            for row in sent {
-                let classes = self.tally.sent.entry(border(&worker.zone, &row.to_zone)).or_default();
-                *classes.entry(row.class.name().to_owned()).or_default() += row.bytes;
-            }
-        }
+        self.tally.sent_by_slot.insert(slot.clone(), sent.to_vec());
+        self.tally.evaluations_sent = self.tally.evaluations;
         self.worker_state(slot, "finished");
         self.log("finished", Some(slot), None);
     }
@@ -325,6 +347,7 @@ impl Observer for Recorder<'_> {
             Event::Evaluated { step, sums } => self.on_evaluated(*step, sums),
             Event::Statistics { sums } => self.on_statistics(sums),
             Event::Stored { step } => {
+                self.tally.checkpoints += 1;
                 self.tally.stored = Some(*step);
                 self.log("checkpoint", None, Some(format!("after {} steps", step.next())));
             }
@@ -360,6 +383,18 @@ impl Observer for Recorder<'_> {
         }
     }
 
+    fn on_state(&mut self, slot: &SlotId, way: Way, bytes: u64) {
+        let Some(worker) = self.placement.worker_of(slot) else { return };
+        if worker.zone != *self.launcher_zone {
+            let border = match way {
+                Way::FromWorker => border(&worker.zone, self.launcher_zone),
+                Way::ToWorker => border(self.launcher_zone, &worker.zone),
+            };
+            let classes = self.tally.state.entry(border).or_default();
+            *classes.entry(FrameClass::Parameters.name().to_owned()).or_default() += bytes;
+        }
+    }
+
     fn on_note(&mut self, text: &str) {
         self.log("note", None, Some(text.to_owned()));
         self.progress.event(text);
@@ -377,7 +412,9 @@ mod tests {
         assert_eq!(warning(4_900_000), None);
         assert_eq!(warning(-5_000_000), None);
         let expected = |ahead, behind| {
-            format!("warning: the clock of {ahead}'s host is 5.2 s ahead of that of {behind}'s: set both by NTP")
+            format!(
+                "warning: the clock of {ahead}'s host is 5.2 s ahead of that of {behind}'s: set both by NTP"
+            )
         };
         assert_eq!(warning(5_200_000), Some(expected("public-1", "private-0")));
         assert_eq!(warning(-5_200_000), Some(expected("private-0", "public-1")));

@@ -5,6 +5,7 @@ use hcrun_protocol::control::StateArena;
 use hcrun_protocol::dtype::{Codec, DType};
 use hcrun_protocol::frame::{self, FrameClass, SegmentHeader};
 use hcrun_protocol::schedule::{Coverage, Phase};
+use hcrun_protocol::state_transfer::cuts;
 use hcrun_protocol::{Generation, JobId, Rank, Step};
 
 /// Parameters and optimizer states, whole arenas.
@@ -15,8 +16,6 @@ pub(super) struct ResumedState {
     pub(super) step: Step,
     pub(super) arenas: Vec<(String, Vec<f32>)>,
 }
-
-const SEGMENT_ELEMS: usize = 64 << 10;
 
 impl ResumedState {
     pub(super) fn announcement(&self) -> Vec<StateArena> {
@@ -29,11 +28,7 @@ impl ResumedState {
 
     pub(super) fn segments(&self) -> impl Iterator<Item = ([u8; 64], Bytes)> {
         self.arenas.iter().enumerate().flat_map(move |(index, (_, values))| {
-            let cuts = (0..values.len()).step_by(SEGMENT_ELEMS);
-            cuts.map(move |start| {
-                let segment = &values[start..(start + SEGMENT_ELEMS).min(values.len())];
-                self.segment(index, start, segment)
-            })
+            cuts(0..values.len()).map(move |cut| self.segment(index, cut.start, &values[cut]))
         })
     }
 

@@ -8,22 +8,22 @@ const PORT: Kind = Kind::Whole { min: 1, max: u16::MAX as i64 };
 pub const CLUSTER: &[Key] = keys! {
     "zone" Kind::Tables(ZONE), None, "Places with one owner, one trust class and one certificate authority.";
     "pool" Kind::Tables(POOL), None, "Nodes of one kind in a zone.";
-    "launcher_zone" Kind::Name, Some("the first private zone"), "The zone the launcher runs in; checkpoints are written there.";
+    "launcher_zone" Kind::Name, Some("the first private zone"), "The zone the launcher runs in; its workers hand over checkpoints, which are written there. Name it where the first private zone is not the place of the launcher.";
 };
 
 const ZONE: &[Key] = keys! {
     "name" Kind::Name, None, "Its name, unique in the file.";
-    "trust" Kind::Words(&["private", "public"]), None, "Only a private zone may hold restricted shards.";
-    "owner" Kind::Text, None, "Who answers for the zone; `internal` shards stay with one owner.";
+    "trust" Kind::Words(&["private", "public"]), None, "Only a private zone may hold restricted shards. A place whose hosts others administer is public.";
+    "owner" Kind::Text, None, "Who answers for the zone; `internal` shards stay with one owner. Zones of one owner have the same text.";
 };
 
 const POOL: &[Key] = keys! {
     "name" Kind::Name, None, "Its name, unique in the file; `workers` of a job file counts by it.";
     "zone" Kind::Name, None, "The zone its nodes are in.";
-    "backend" Kind::Words(&["local", "manual"]), Some("\"local\""), "`local`: processes on this machine; `manual`: each joined by hand with a join bundle.";
-    "slots" Kind::Whole { min: 1, max: 1_024 }, None, "Most workers the pool can hold.";
-    "reachable" Kind::Flag, Some("true"), "Whether other zones can dial its workers; with false they only dial out.";
-    "listen_ports" Kind::Pair(&PORT), Some("any free port"), "First and last UDP port its workers listen on.";
-    "usd_per_hour" Kind::Number, Some("unknown"), "Price of one worker for an hour, in US dollars.";
+    "backend" Kind::Words(&["local", "manual"]), Some("\"local\""), "`local`: processes on this machine; `manual`: each joined by hand with a join bundle (docs/remote-workers.md).";
+    "slots" Kind::Whole { min: 1, max: 1_024 }, None, "Most workers the pool can hold; a plan that asks for more is refused. About one per core.";
+    "reachable" Kind::Flag, Some("true"), "Whether other zones can dial its workers; with false they only dial out. Set it to false behind a firewall or NAT; of two zones one must be reachable.";
+    "listen_ports" Kind::Pair(&PORT), Some("any free port"), "First and last UDP port its workers listen on. Give a range where a firewall opens one; as many ports as workers on a host.";
+    "usd_per_hour" Kind::Number, Some("unknown"), "Price of one worker for an hour, in US dollars. Without it costs are unknown, not zero.";
     "price_source" Kind::Text, Some("none"), "Where the price comes from and when it was read; needed with a price.";
 };

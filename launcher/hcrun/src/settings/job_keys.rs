@@ -15,13 +15,13 @@ const U16: Kind = Kind::Whole { min: 0, max: u16::MAX as i64 };
 
 pub const JOB: &[Key] = keys! {
     "name" Kind::Text, None, "Names the run directory; letters, digits and `-`.";
-    "seed" COUNT, Some("1"), "Seed of initial parameters, splits and data order; `--seed N` overrides it.";
+    "seed" COUNT, Some("1"), "Seed of initial parameters, splits and data order; `--seed N` overrides it. A fixed default makes runs repeatable; compare several seeds before you trust a difference.";
     "model" MODEL, None, "What is trained.";
     "data" DATA, None, "How the shards are read.";
     "train" Kind::Table(TRAIN), None, "Loss, optimizer and length.";
-    "exchange" Kind::Table(EXCHANGE), Some("{}"), "How gradients are summed.";
-    "workers" Kind::Map(&U16), None, "Workers per pool; a pool has its zone's name unless the cluster file says otherwise.";
-    "policy" Kind::Table(POLICY), Some("{}"), "What the data owners demand.";
+    "exchange" Kind::Table(EXCHANGE), Some("{}"), "How gradients are summed. The defaults suit every job that fits in memory; change them when `report.html` shows most of the time in exchange.";
+    "workers" Kind::Map(&U16), None, "Workers per pool; a pool has its zone's name unless the cluster file says otherwise. A local worker keeps about one core busy; more workers than cores slow each other.";
+    "policy" Kind::Table(POLICY), Some("{}"), "What the data owners demand. The defaults are the strict end; only an owner of data may lower them.";
     "shard" Kind::Tables(SHARD), None, "The pieces of the data set.";
 };
 
@@ -32,7 +32,7 @@ const GPT: &[Key] = keys! {
     "layers" U32, None, "Transformer blocks.";
     "width" U32, None, "Size of the residual stream; a multiple of `heads`.";
     "heads" U32, None, "Attention heads per block.";
-    "context" U32, None, "Bytes a prediction may look back on; also the length of one sample.";
+    "context" U32, None, "Bytes a prediction may look back on; also the length of one sample. The cost of attention grows with its square.";
 };
 
 const MLP: &[Key] = keys! {
@@ -43,56 +43,56 @@ const DATA: Kind =
     Kind::Tagged { tag: "format", doc: "How the files are read.", variants: &[("text", TEXT), ("csv", CSV)] };
 
 const TEXT: &[Key] = keys! {
-    "held_out" Kind::Number, None, "The part of each shard, from its end, that is only evaluated on; between 0 and 1.";
+    "held_out" Kind::Number, None, "The part of each shard, from its end, that is only evaluated on; between 0 and 1. From the end, so that no training window overlaps it.";
 };
 
 const CSV: &[Key] = keys! {
-    "held_out" Kind::Number, None, "The part of the rows of each shard that is only evaluated on; between 0 and 1.";
+    "held_out" Kind::Number, None, "The part of the rows of each shard that is only evaluated on; between 0 and 1. Chosen by hash of seed, shard and row, in proportion to the classes.";
     "target" Kind::Text, None, "The column to predict.";
-    "classes" Kind::List(&Kind::Text), Some("[]"), "The target's classes in output order; needed for cross-entropy.";
-    "categories" Kind::Map(&Kind::List(&Kind::Text)), Some("{}"), "Declared values per text column, one-hot in this order.";
-    "unknown" Kind::Flag, Some("false"), "Gives each category a last bucket for undeclared values; without it they are an error.";
+    "classes" Kind::List(&Kind::Text), Some("[]"), "The target's classes in output order; needed for cross-entropy. Declared, because nothing is learnt from restricted rows.";
+    "categories" Kind::Map(&Kind::List(&Kind::Text)), Some("{}"), "Declared values per text column, one-hot in this order; a text column that is neither declared nor ignored is an error.";
+    "unknown" Kind::Flag, Some("false"), "Gives each category a last bucket for undeclared values; without it they are an error, so that a misspelt value is noticed. Set it where new values will come.";
     "ignore" Kind::List(&Kind::Text), Some("[]"), "Columns that are not used.";
 };
 
 const TRAIN: &[Key] = keys! {
     "loss" Kind::Words(&["cross-entropy", "mse"]), None, "`cross-entropy` for text and classes, `mse` for a number.";
     "optimizer" Kind::Words(&["sgd", "momentum", "nesterov", "adam", "adamw"]), None, "The update rule; PyTorch's definitions.";
-    "learning_rate" Kind::Number, None, "Peak learning rate, after the warm-up.";
-    "final_learning_rate" Kind::Number, Some("0"), "Where `cosine` and `linear` end.";
-    "schedule" Kind::Words(&["constant", "cosine", "linear"]), Some("\"constant\""), "The course of the learning rate after the warm-up.";
-    "warmup_steps" COUNT, Some("0"), "Steps in which the learning rate rises from 0.";
-    "weight_decay" Kind::Number, Some("0"), "Decoupled for `adamw`, added to the gradient otherwise; on matrices and embeddings only.";
-    "momentum" Kind::Number, Some("0.9"), "Of `momentum` and `nesterov`.";
-    "betas" Kind::Pair(&Kind::Number), Some("[0.9, 0.999]"), "Decay of the moments of `adam` and `adamw`.";
-    "epsilon" Kind::Number, Some("1e-8"), "Of `adam` and `adamw`.";
-    "clip" Kind::Number, Some("0"), "Largest global norm of a gradient; 0 switches clipping off.";
-    "batch" U32, None, "Samples of one global batch, over all workers.";
-    "accumulation" U32, Some("1"), "Micro-batches a worker's part is computed in; bounds activation memory.";
+    "learning_rate" Kind::Number, None, "Peak learning rate, after the warm-up. No default: it depends on model and optimizer more than any other key. Lower it when the loss jumps.";
+    "final_learning_rate" Kind::Number, Some("0"), "Where `cosine` and `linear` end; raise it if the run is to be resumed for more steps.";
+    "schedule" Kind::Words(&["constant", "cosine", "linear"]), Some("\"constant\""), "The course of the learning rate after the warm-up. `constant` does not depend on `steps`; `cosine` usually ends lower.";
+    "warmup_steps" COUNT, Some("0"), "Steps in which the learning rate rises from 0. Some tens help `adam` and `adamw`, whose moments are rough at first.";
+    "weight_decay" Kind::Number, Some("0"), "Decoupled for `adamw`, added to the gradient otherwise; on matrices and embeddings only. Raise it when held-out loss rises while training loss falls.";
+    "momentum" Kind::Number, Some("0.9"), "Of `momentum` and `nesterov`; the usual value.";
+    "betas" Kind::Pair(&Kind::Number), Some("[0.9, 0.999]"), "Decay of the moments of `adam` and `adamw`; PyTorch's values. A lower second one (0.95) forgets a bad batch sooner.";
+    "epsilon" Kind::Number, Some("1e-8"), "Of `adam` and `adamw`; PyTorch's value. Rarely a reason to change it.";
+    "clip" Kind::Number, Some("0"), "Largest global norm of a gradient; 0 switches clipping off, so that an update is what the optimizer's definition says. 1 is usual for `gpt`.";
+    "batch" U32, None, "Samples of one global batch, over all workers. It does not grow with the workers, so their number does not change the training. Each zone needs enough samples per step for `policy.min_contributors`.";
+    "accumulation" U32, Some("1"), "Micro-batches a worker's part is computed in; bounds activation memory. Raise it when a worker runs out of memory; sums are the same within rounding.";
     "steps" COUNT, None, "Optimizer steps.";
-    "evaluate_every" COUNT, Some("0"), "Steps between evaluations on held-out data; 0: only at the end.";
-    "checkpoint_every" COUNT, Some("0"), "Steps between checkpoints; 0: only at the end and at a graceful stop.";
+    "evaluate_every" COUNT, Some("0"), "Steps between evaluations on held-out data; 0: only at the end. An evaluation computes on all held-out samples.";
+    "checkpoint_every" COUNT, Some("0"), "Steps between checkpoints; 0: only at the end and at a graceful stop. A failure costs the steps since the last one: set it for runs of more than minutes.";
 };
 
 const EXCHANGE: &[Key] = keys! {
-    "mode" Kind::Words(&["every-step"]), Some("\"every-step\""), "When workers exchange.";
-    "algorithm" Kind::Words(&["zoned", "ring", "direct"]), Some("\"zoned\""), "How a sum is formed; only `zoned` may cross zones.";
-    "bucket_bytes" Kind::Size, Some("\"1MiB\""), "Gradient bytes per round. Smaller overlaps more of backward, larger has fewer headers.";
-    "segment_bytes" Kind::Size, Some("\"256KiB\""), "The unit that a collective pipelines; a multiple of 4KiB.";
-    "sharded" Kind::Flag, Some("true"), "Each worker updates a part of the parameters and gathers the rest inside its zone.";
-    "detect_within_s" U32, Some("5"), "Seconds from a worker's fault to the stop of all processes.";
+    "mode" Kind::Words(&["every-step"]), Some("\"every-step\""), "When workers exchange; the only mode of this version.";
+    "algorithm" Kind::Words(&["zoned", "ring", "direct"]), Some("\"zoned\""), "How a sum is formed; only `zoned` may cross zones, so it is the default. Inside one zone `ring` speaks to neighbours alone and `direct` has fewer hops; bits are the same.";
+    "bucket_bytes" Kind::Size, Some("\"1MiB\""), "Gradient bytes per round. Smaller overlaps more of backward, larger has fewer headers and waits. Between 4KiB and 1GiB.";
+    "segment_bytes" Kind::Size, Some("\"256KiB\""), "The unit that a collective pipelines; a multiple of 4KiB, at most 16MiB. Large enough that a header is nothing, small enough that a bucket is several.";
+    "sharded" Kind::Flag, Some("true"), "Each worker updates a part of the parameters and gathers the rest inside its zone; less optimizer memory and work per worker, one more round trip inside the zone. Results are the same.";
+    "detect_within_s" U32, Some("5"), "Seconds from a worker's fault to the stop of all processes. Long enough that a busy machine is not taken for a dead one; raise it on machines that stall for seconds.";
 };
 
 const POLICY: &[Key] = keys! {
-    "strategy" Kind::Words(&["balanced"]), Some("\"balanced\""), "How workers and shards are placed.";
-    "min_contributors" U16, Some("2"), "Workers whose gradients must be summed before anything crosses a zone border.";
-    "min_rows" COUNT, Some("30"), "Rows below which a zone's statistics or evaluation sums do not cross a border.";
+    "strategy" Kind::Words(&["balanced"]), Some("\"balanced\""), "How workers and shards are placed; the only strategy of this version.";
+    "min_contributors" U16, Some("2"), "Workers whose gradients must be summed before anything crosses a zone border. 2 is the least that hides a single worker's; 1 must be the decision of the data's owner, and the plan prints it.";
+    "min_rows" COUNT, Some("30"), "Rows below which a zone's statistics or evaluation sums do not cross a border; fewer tell too much about each.";
 };
 
 const SHARD: &[Key] = keys! {
-    "id" Kind::Name, None, "Its name, unique in the job.";
-    "path" Kind::Text, Some("none"), "Where the file lies, relative to the job file. Not part of the job's digest.";
-    "sensitivity" Kind::Words(&["public", "internal", "restricted"]), Some("\"restricted\""), "`public`: any zone; `internal`: zones of the home zone's owner; `restricted`: its home and the zones it allows.";
+    "id" Kind::Name, None, "Its name, unique in the job; workers find the file by it under their data roots.";
+    "path" Kind::Text, Some("none"), "Where the file lies, relative to the job file. Not part of the job's digest: where a file lies is each node's own affair.";
+    "sensitivity" Kind::Words(&["public", "internal", "restricted"]), Some("\"restricted\""), "`public`: any zone; `internal`: zones of the home zone's owner; `restricted`: its home and the zones it allows. What is not classified is restricted; a job may be stricter than the manifest, never laxer.";
     "home" Kind::Name, Some("none"), "The zone that owns the shard; may be left out for `public` shards only.";
     "allowed_zones" Kind::List(&Kind::Name), Some("[]"), "Beside the home, the private zones that may hold a restricted shard.";
 };

@@ -24,7 +24,9 @@ pub enum TrainFailure {
          below policy.min_contributors = {min}"
     )]
     FewContributors { step: Step, contributors: usize, min: usize },
-    #[error("{what} of zone `{zone}` are over {rows} rows: below policy.min_rows = {min_rows} they may not leave it")]
+    #[error(
+        "{what} of zone `{zone}` are over {rows} rows: below policy.min_rows = {min_rows} they may not leave it"
+    )]
     FewRows { what: &'static str, zone: ZoneId, rows: u64, min_rows: u64 },
 }
 
