@@ -70,6 +70,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, Infeasible> {
         steps: job.train.steps,
         evaluations,
         checkpoints,
+        steps_at_risk: match job.train.checkpoint_every {
+            0 => job.train.steps,
+            every => every.min(job.train.steps),
+        },
         total_bytes,
         checkpoint_bytes: state.checkpoint,
         resume_bytes: state.resume,

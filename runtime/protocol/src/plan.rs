@@ -34,6 +34,9 @@ pub struct Plan {
     pub steps: u64,
     pub evaluations: u64,
     pub checkpoints: u64,
+    /// Steps that a failure can cost: no optimizer shard has a second holder, so a job goes back to its last
+    /// checkpoint.
+    pub steps_at_risk: u64,
     pub bytes_per_step: Traffic,
     pub bytes_per_evaluation: Traffic,
     /// Once, before the first step; tables only.

@@ -99,6 +99,16 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
         )?;
     }
 
+    writeln!(text, "\ncheckpoints")?;
+    writeln!(
+        text,
+        "  {} by the workers of zone {}, written in zone {}; a failure costs at most {}",
+        plural(usize::try_from(plan.checkpoints).unwrap_or(usize::MAX), "checkpoint"),
+        plan.checkpoint_zone,
+        plan.launcher_zone,
+        plural(usize::try_from(plan.steps_at_risk).unwrap_or(usize::MAX), "step"),
+    )?;
+
     writeln!(text)?;
     match plan.time_s {
         Some(time) => writeln!(text, "time: {time:.0} s")?,
