@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use hcrun_tests::{Signal, lab};
+use hcrun_tests::{Job, Signal, lab};
 
-use crate::scene::{Moment, Scene, until_workers_are_gone};
+use crate::scene::{Moment, Scene, undisturbed, until_workers_are_gone};
 
 /// Killed workers of a killed launcher are gone as soon as the kernel has cleaned up.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -53,6 +53,19 @@ fn killed_in_a_step() {
 #[test]
 fn killed_at_a_checkpoint() {
     check_killed(Moment::Checkpoint);
+}
+
+#[test]
+fn a_killed_run_is_resumed_to_the_same_bits() {
+    let job = Job::text().train("steps = 60\ncheckpoint_every = 1");
+    let scene = Scene::of(lab!(), &job, Moment::Checkpoint, 5);
+    scene.launcher.signal(Signal::KILL);
+    let (after, _) = scene.end(Instant::now());
+    assert!(after.checkpoint() < Some(60));
+    after.lab.hcrun(["resume"]).succeed();
+    let summary = after.run.summary();
+    assert_eq!(summary["steps"], 60);
+    assert_eq!(summary["parameter_digest"], undisturbed(&lab!(), &job));
 }
 
 #[test]

@@ -70,13 +70,13 @@ impl Scene {
             self.detect_within
         );
         assert!(took < self.detect_within + MARGIN, "took {took:?}: {ended}");
-        (Aftermath { _lab: self.lab, run: self.run, held: self.held }, ended)
+        (Aftermath { lab: self.lab, run: self.run, held: self.held }, ended)
     }
 }
 
 /// After the end.
 pub struct Aftermath {
-    _lab: Lab,
+    pub lab: Lab,
     pub run: Run,
     held: Holdings,
 }
@@ -118,6 +118,14 @@ impl Aftermath {
         assert_eq!(summary["status"], "failed");
         assert_eq!(summary["exit_code"], 75);
     }
+}
+
+/// The digest of a job's parameters when nothing befalls it.
+#[track_caller]
+pub fn undisturbed(lab: &Lab, job: &Job) -> serde_json::Value {
+    job.write(lab);
+    lab.hcrun(["run", "job.toml"]).succeed();
+    lab.run().summary()["parameter_digest"].clone()
 }
 
 /// Waits until none of the run's processes but a stopped launcher lives.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use hcrun_tests::{Job, Lab, Process, Signal, lab, signal, until};
+use hcrun_tests::{Job, Process, Signal, lab, signal, until};
 
-use crate::scene::{Moment, Scene};
+use crate::scene::{Moment, Scene, undisturbed};
 
 const STEPS: u64 = 200;
 
@@ -20,12 +20,6 @@ fn starve(process: Process, time: Duration) {
     signal(process, Signal::CONT);
 }
 
-fn undisturbed(lab: &Lab) -> serde_json::Value {
-    job().write(lab);
-    lab.hcrun(["run", "job.toml"]).succeed();
-    lab.run().summary()["parameter_digest"].clone()
-}
-
 #[track_caller]
 fn check(whom: impl Fn(&Scene) -> Process, time: Duration) {
     let scene = Scene::of(lab!(), &job(), Moment::Step, 5);
@@ -35,7 +29,7 @@ fn check(whom: impl Fn(&Scene) -> Process, time: Duration) {
     after.assert_nothing_is_left();
     let summary = after.run.summary();
     assert_eq!(summary["steps"], STEPS);
-    assert_eq!(summary["parameter_digest"], undisturbed(&lab!()));
+    assert_eq!(summary["parameter_digest"], undisturbed(&lab!(), &job()));
 }
 
 #[test]

@@ -51,7 +51,7 @@ cases! {
     private_0_killed_after_joining: "private-0" KILL at Joined, 5 s;
     private_0_killed_in_a_step: "private-0" KILL at Step, 5 s;
     private_0_killed_at_a_checkpoint: "private-0" KILL at Checkpoint, 5 s;
-    private_0_stopped_at_start: "private-0" STOP at Start, 3 s;
+    private_0_stopped_at_start: "private-0" STOP at Start, 5 s;
     private_0_stopped_in_a_step: "private-0" STOP at Step, 5 s;
     private_0_stopped_at_a_checkpoint: "private-0" STOP at Checkpoint, 2 s;
     public_1_killed_at_start: "public-1" KILL at Start, 5 s;

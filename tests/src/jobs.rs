@@ -53,7 +53,7 @@ impl Job {
             id: id.to_owned(),
             home: home.map(str::to_owned),
             file: format!("{id}.txt"),
-            contents: text(8_000, seed),
+            contents: text(16_000, seed),
         };
         Job {
             head: "name = \"text\"\n\

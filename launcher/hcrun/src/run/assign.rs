@@ -15,10 +15,13 @@ use crate::prepare::Prepared;
 
 /// Files to read and check and links to make; large shards on slow disks take minutes.
 const PREPARE_WITHIN: Span = Span::from_secs(600);
-/// Processes started here come one after the other; this bounds a standstill, less what it takes to end all.
+/// Processes started here come one after the other; this bounds a standstill, so that all is over after 5 s.
 fn join_within(prepared: &Prepared) -> Span {
-    silence_limit(detect_within(prepared)).saturating_sub(Span::from_millis(300))
+    silence_limit(detect_within(prepared)).saturating_sub(Span::from_millis(300)).max(START_WITHIN)
 }
+
+/// A process needs a moment to start however short a silence the job allows later.
+const START_WITHIN: Span = Span::from_millis(4_100);
 
 /// A one-use token lives this long, and so does the wait for workers from elsewhere.
 pub(super) const TICKET_LIFETIME: Duration = Duration::from_secs(600);
