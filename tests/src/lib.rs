@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 mod command;
 mod jobs;
+pub mod netns;
 mod processes;
 mod run;
 

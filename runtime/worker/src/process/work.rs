@@ -17,7 +17,7 @@ use crate::session::{Order, Session};
 use crate::train::Training;
 
 /// For all links of a generation to stand and be probed.
-const FORM_WITHIN: Duration = Duration::from_secs(15);
+const FORM_WITHIN: Duration = Duration::from_secs(10);
 
 /// What peers may send ahead when buckets are tiny; see `FormSpec::staging_bytes`.
 const MIN_STAGING_BYTES: usize = 1 << 20;
