@@ -1,8 +1,9 @@
 //! A worker's membership in a job: joined over an authenticated control link, kept alive by a thread that
 //! computes nothing, and handed to the training thread as orders.
 //!
-//! The thread drives protocol's [`Member`]; it answers heartbeats, notices that the coordinator is gone and
-//! ends the session, which aborts the group so that no wait of the training thread outlives it.
+//! The thread drives protocol's [`Member`](hcrun_protocol::member::Member); it answers heartbeats, notices
+//! that the coordinator is gone and ends the session, which aborts the group so that no wait of the training
+//! thread outlives it.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
