@@ -22,6 +22,8 @@ fn check_killed(moment: Moment) {
     assert_eq!(ended.code(), None, "{ended}");
     hcrun_tests::until("nothing to be left", AT_ONCE, || after.leftovers().is_empty().then_some(()));
     after.assert_checkpoint(moment);
+    let status = after.lab.hcrun(["status"]).succeed();
+    assert!(status.stdout.contains("interrupted"), "{status}");
 }
 
 #[track_caller]

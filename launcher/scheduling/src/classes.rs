@@ -79,9 +79,7 @@ fn check(job: &Job, placement: &Placement, classes: &[PlannedClass]) -> Result<(
         for (zone, ranks) in zones.iter().filter(|(_, ranks)| ranks.len() < min) {
             binding.push(Constraint::FewWorkers { zone: zone.clone(), workers: ranks.len(), min });
         }
-        if matches!(job.data, Data::Csv { .. }) {
-            check_rows(job, &zones, classes, &mut binding);
-        }
+        check_rows(job, &zones, classes, &mut binding);
     }
     if binding.is_empty() { Ok(()) } else { Err(Infeasible { binding }) }
 }
@@ -94,12 +92,14 @@ fn check_rows(
     binding: &mut Vec<Constraint>,
 ) {
     let min = job.policy.min_rows;
+    // Only tables have statistics, which are over training rows; everything is evaluated.
+    let tables = matches!(job.data, Data::Csv { .. });
     for (zone, ranks) in zones {
         for (split, rows) in [
             ("training", rows_of(classes, ranks, |samples| samples.training)),
             ("held-out", rows_of(classes, ranks, |samples| samples.held_out)),
         ] {
-            if (1..min).contains(&rows) {
+            if (1..min).contains(&rows) && (tables || split == "held-out") {
                 binding.push(Constraint::FewRows { zone: zone.clone(), rows, split, min });
             }
         }

@@ -313,8 +313,8 @@ impl Coordinator {
         if let Some(settled) = self.evidence.settled_at() {
             return Some(settled);
         }
-        let watched = self.workers.iter().filter(|worker| watched(worker.state));
-        let silences = watched.map(|worker| worker.watch.deadline(worker.state == WorkerState::Training));
+        let judged = self.workers.iter().filter(|worker| self.is_judged(worker));
+        let silences = judged.map(|worker| worker.watch.deadline(worker.state == WorkerState::Training));
         let limits = silences.chain(self.phase_limit().map(|limit| self.phase_since + limit));
         Some(limits.fold(self.next_heartbeat, Time::min))
     }
@@ -485,6 +485,7 @@ impl Coordinator {
         // After the first sign everybody has been told to leave, and leaves.
         if let Some(rank) = self.leave(slot)
             && self.evidence.settled_at().is_none()
+            && self.phase != Phase::Storing
         {
             self.lose(now, rank, FailureKind::Disconnected, cause);
         }
@@ -492,6 +493,10 @@ impl Coordinator {
 
     fn on_exited(&mut self, now: Time, slot: &SlotId, exit: Exit) {
         let Some(rank) = self.leave(slot) else { return };
+        // Everything it had to give is here.
+        if self.phase == Phase::Storing {
+            return;
+        }
         match exit {
             // Its peers may have spoken first; a signal is still the more direct sign.
             Exit::Signal(signal) => {
@@ -664,10 +669,15 @@ impl Coordinator {
         }
     }
 
+    /// Whether a silence of this worker is a loss.
+    fn is_judged(&self, worker: &Worker) -> bool {
+        watched(worker.state) && self.phase != Phase::Storing
+    }
+
     fn judge(&mut self, now: Time) {
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
-            if !watched(worker.state) {
+            if !self.is_judged(worker) {
                 continue;
             }
             let verdict = worker.watch.verdict(now, worker.state == WorkerState::Training);

@@ -15,12 +15,14 @@ use crate::prepare::Prepared;
 
 /// Files to read and check and links to make; large shards on slow disks take minutes.
 const PREPARE_WITHIN: Span = Span::from_secs(600);
-/// Processes started here come one after the other; this bounds a standstill, so that all is over after 5 s.
+/// Processes started here come one after the other, so this bounds a standstill: with the moment before and
+/// the end after it, 5 s. A job that allows longer silences allows them here too, one that allows shorter
+/// ones still lets processes start.
 fn join_within(prepared: &Prepared) -> Span {
-    silence_limit(detect_within(prepared)).saturating_sub(Span::from_millis(300)).max(START_WITHIN)
+    silence_limit(detect_within(prepared)).saturating_sub(START_ALLOWANCE).max(START_WITHIN)
 }
 
-/// A process needs a moment to start however short a silence the job allows later.
+const START_ALLOWANCE: Span = Span::from_millis(300);
 const START_WITHIN: Span = Span::from_millis(4_100);
 
 /// A one-use token lives this long, and so does the wait for workers from elsewhere.

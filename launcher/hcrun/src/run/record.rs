@@ -37,6 +37,7 @@ pub(super) struct Recorder<'a> {
     started: Instant,
     last_commit: Option<Instant>,
     learnt: Arc<Mutex<Learnt>>,
+    warned: bool,
     pub(super) tally: Tally,
 }
 
@@ -100,6 +101,7 @@ impl<'a> Recorder<'a> {
             started: Instant::now(),
             last_commit: None,
             learnt: Arc::default(),
+            warned: false,
             tally: Tally::default(),
         })
     }
@@ -146,13 +148,20 @@ impl<'a> Recorder<'a> {
         let mut line = crate::output::to_json(&line).into_bytes();
         line.push(b'\n');
         if let Err(error) = self.events.write_all(&line) {
-            self.progress.event(&format!("warning: events.jsonl cannot be written: {error}"));
+            self.warn(&format!("events.jsonl cannot be written: {error}"));
         }
     }
 
     fn metric(&mut self, row: &Row) {
         if let Err(error) = self.metrics.write(row) {
-            self.progress.event(&format!("warning: metrics.jsonl cannot be written: {error}"));
+            self.warn(&format!("metrics.jsonl cannot be written: {error}"));
+        }
+    }
+
+    /// Once: a disk that is full stays so for many steps.
+    fn warn(&mut self, text: &str) {
+        if !std::mem::replace(&mut self.warned, true) {
+            self.progress.event(&format!("warning: {text}"));
         }
     }
 

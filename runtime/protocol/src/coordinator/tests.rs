@@ -299,6 +299,18 @@ fn a_worker_that_all_have_lost_is_silent_and_its_link_is_not_to_blame() {
 }
 
 #[test]
+fn a_worker_that_dies_with_everything_handed_over_harms_nothing() {
+    let mut coordinator = training(1);
+    say(&mut coordinator, Time::ZERO, 0, done(0, 1));
+    say(&mut coordinator, Time::ZERO, 0, ToCoordinator::StateSent { step: Step(0) });
+    let finished = ToCoordinator::Finished { steps: 1, stopped: false, sent: vec![], samples: 1 };
+    say(&mut coordinator, Time::ZERO, 0, finished);
+    coordinator.handle(Time(1), Input::ProcessExited { slot: slot(0), exit: Exit::Signal(9) });
+    coordinator.handle(Time(2), Input::Stored { step: Step(0) });
+    assert_eq!(outputs(&mut coordinator).last(), Some(&Output::End(Outcome::Done { steps: 1 })));
+}
+
+#[test]
 fn the_same_inputs_give_the_same_outputs() {
     let run = || {
         let mut coordinator = training(2);
