@@ -185,10 +185,15 @@ impl<'a> Recorder<'a> {
             egress_bytes: reports.iter().flat_map(|report| &report.sent).map(|sent| sent.bytes).sum(),
         };
         for (worker, report) in self.placement.workers.iter().zip(reports) {
-            self.tally.sent_by_slot.insert(worker.slot.clone(), report.sent.clone());
+            // A fast worker may have finished, and said more, before a slow one lets its step be committed.
+            if !self.tally.samples_by_slot.contains_key(&worker.slot) {
+                self.tally.sent_by_slot.insert(worker.slot.clone(), report.sent.clone());
+            }
         }
         let tally = &mut self.tally;
-        tally.evaluations_sent = tally.evaluations;
+        // That of this step may be here already; it is not in the reports.
+        let early = tally.evaluation.as_ref().is_some_and(|row| row.step > step.0);
+        tally.evaluations_sent = tally.evaluations - u64::from(early);
         tally.steps += 1;
         tally.loss_first.get_or_insert(loss);
         tally.loss_last = Some(loss);
