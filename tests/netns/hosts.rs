@@ -39,3 +39,16 @@ fn a_job_trains_over_four_hosts_of_which_one_has_a_narrow_path() {
         assert!(detail.contains("round trip") && detail.contains("clock"), "{detail}");
     }
 }
+
+#[test]
+fn the_launcher_starts_the_workers_of_its_own_host() {
+    let Some(network) = Network::new(&["l", "b"]) else { return };
+    let job = Job::tables().train("steps = 3");
+    let party = Party::wait(lab!(), Some(network), &job, "backend = \"local\"", "");
+    assert!(!party.launcher.stderr().contains("private-0.json"), "{}", party.launcher.stderr());
+    let workers = SLOTS[2..].iter().map(|slot| party.worker(slot, "b").start()).collect();
+    let (launcher, workers, run, _lab) = party.end(workers);
+    assert_eq!(launcher.code(), Some(0), "{launcher}");
+    assert!(workers.iter().all(|worker| worker.code() == Some(0)), "{workers:?}");
+    assert_eq!(run.summary()["steps"], 3);
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hcrun_tests::netns::Network;
 use hcrun_tests::{Ended, Job, Signal, Started, lab};
 
-use crate::party::{LAUNCHER, Party};
+use crate::party::{LAUNCHER, Party, SLOTS};
 
 /// `detect_within_s` of the jobs, which is the default.
 const DETECT: Duration = Duration::from_secs(5);
@@ -25,8 +25,15 @@ fn training() -> Option<(Party, Vec<Started>)> {
 /// The ends of all, which come in time.
 #[track_caller]
 fn ends(party: Party, workers: Vec<Started>, since: Instant) -> (Ended, Vec<Ended>) {
-    let (launcher, workers, ..) = party.end(workers);
-    println!("ended after {:?}\n{launcher}", since.elapsed());
+    let limit = DETECT + 4 * MARGIN;
+    let launcher = party.launcher.end_within(limit);
+    println!("{launcher}\nlauncher ended after {:?}", since.elapsed());
+    let mut ended = Vec::new();
+    for (slot, worker) in SLOTS.into_iter().zip(workers) {
+        ended.push(worker.end_within(limit));
+        println!("{slot} ended after {:?}", since.elapsed());
+    }
+    let workers = ended;
     assert!(since.elapsed() < DETECT + MARGIN, "ended after {:?}: {launcher}", since.elapsed());
     (launcher, workers)
 }

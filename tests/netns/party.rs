@@ -6,7 +6,7 @@ use std::time::Duration;
 use hcrun_tests::netns::Network;
 use hcrun_tests::{Command, Ended, Job, Lab, Run, Started, until};
 
-/// Two private and two public workers, none of which the launcher starts.
+/// Two private and two public workers.
 pub(crate) struct Party {
     pub(crate) lab: Lab,
     pub(crate) network: Option<Network>,
@@ -28,13 +28,11 @@ owner = "cloud"
 [[pool]]
 name = "private"
 zone = "private"
-backend = "manual"
 slots = 2
 {private}
 [[pool]]
 name = "public"
 zone = "public"
-backend = "manual"
 slots = 2
 {public}
 "#;
@@ -42,12 +40,17 @@ slots = 2
 const PATIENCE: Duration = Duration::from_secs(40);
 
 impl Party {
-    /// `private` and `public` are lines of the two pools. The launcher is on the first host of the network,
-    /// or on loopback without one.
+    /// `private` and `public` are lines of the two pools, which are manual unless these say otherwise. The
+    /// launcher is on a host of the network, or on loopback without one.
     #[track_caller]
     pub(crate) fn wait(lab: Lab, network: Option<Network>, job: &Job, private: &str, public: &str) -> Party {
         job.write(&lab);
-        lab.write("cluster.toml", CLUSTER.replace("{private}", private).replace("{public}", public));
+        let lines = |lines: &str| {
+            let backend = if lines.contains("backend") { "" } else { "backend = \"manual\"\n" };
+            format!("{backend}{lines}")
+        };
+        let cluster = CLUSTER.replace("{private}", &lines(private)).replace("{public}", &lines(public));
+        lab.write("cluster.toml", cluster);
         for (folder, files) in [("private", &["secret", "open"][..]), ("public", &["open"])] {
             for file in files {
                 let name = format!("{file}.csv");

@@ -58,8 +58,8 @@ impl LinkKind {
     fn idle(self) -> Duration {
         match self {
             LinkKind::Control => IDLE,
-            // QUIC counts from the first packet that found no answer, up to a keep-alive after the last that
-            // was heard; the rest is for telling everybody.
+            // QUIC counts from the first packet that found no answer, up to a keep-alive after the last one
+            // that was heard.
             LinkKind::Data { silence } => silence.saturating_sub(LINK_ALLOWANCE).max(SHORTEST_SILENCE),
         }
     }
@@ -74,11 +74,14 @@ impl LinkKind {
     }
 }
 
-const LINK_ALLOWANCE: Duration = Duration::from_millis(200);
+const LINK_ALLOWANCE: Duration = Duration::from_millis(100);
 const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
 
 /// Handshake, greeting and everything else a stranger may make us wait for.
 pub(crate) const GREETING_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the close of an endpoint may take. The close itself is sent at once; a peer that does not get it
+/// finds out by itself.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Connections that may be in their handshake at once; more are turned away unanswered.
 pub(crate) const PENDING_LIMIT: usize = 64;
 

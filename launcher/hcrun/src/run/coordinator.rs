@@ -267,8 +267,7 @@ impl Driver<'_> {
             }
         };
         drop(tokio::time::timeout(FAREWELL, all).await);
-        join.close().await;
-        listener.close(CloseCode::Done, "the run has ended").await;
+        tokio::join!(join.close(), listener.close(CloseCode::Done, "the run has ended"));
     }
 }
 

@@ -94,11 +94,11 @@ impl ControlListener {
         self.arrivals.recv().await.unwrap_or(Err(AcceptError::Closed))
     }
 
-    /// Closes all links and frees the port; waits a second at most for the peers to hear of it.
+    /// Closes all links and frees the port; waits a moment for the peers to hear of it.
     pub async fn close(self, code: CloseCode, reason: &str) {
         self.acceptor.abort();
         self.endpoint.close(code.number(), reason.as_bytes());
-        drop(tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await);
+        drop(tokio::time::timeout(endpoint::LAST_WORDS, self.endpoint.wait_idle()).await);
     }
 }
 

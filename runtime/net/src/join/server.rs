@@ -108,7 +108,7 @@ impl JoinServer {
     pub async fn close(self) {
         self.acceptor.abort();
         self.endpoint.close(CloseCode::Done.number(), b"joining is over");
-        drop(tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await);
+        drop(tokio::time::timeout(endpoint::LAST_WORDS, self.endpoint.wait_idle()).await);
     }
 }
 

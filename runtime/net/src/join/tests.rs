@@ -74,6 +74,19 @@ async fn tokens_are_bound_to_slot_time_and_protocol() {
 }
 
 #[tokio::test]
+async fn a_launcher_that_is_gone_may_have_let_the_bundle_expire() {
+    let fixture = Fixture::new();
+    let server = server(&fixture);
+    let bundle = server.ticket(peer("private-0"), MINUTE).unwrap();
+    server.close().await;
+    let within = Duration::from_millis(200);
+    assert!(matches!(redeem(&bundle, within).await, Err(JoinError::NoAnswer { .. })));
+    let old = JoinBundle { expires: bundle.expires - 3_600, ..bundle };
+    let error = redeem(&old, within).await.unwrap_err();
+    assert!(error.to_string().contains("expired 59 min ago"), "{error}");
+}
+
+#[tokio::test]
 async fn a_false_launcher_gets_no_token() {
     let (fixture, other) = (Fixture::new(), Fixture::new());
     let (real, mut false_one) = (server(&fixture), server(&other));
