@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use quinn::{Endpoint, Incoming};
 use tokio::sync::{Semaphore, mpsc};
