@@ -218,6 +218,7 @@ fn open_shards(
             let manifest = manifest.ok_or_else(missing)?;
             let path = locations.find(&shard.id).map_err(|places| not_here(&shard.id, &places))?;
             let bytes = shard_file::open_checked(manifest, &path)?;
+            tracing::info!(shard = %shard.id, bytes = bytes.len(), "opened");
             dataset.add(index, manifest, bytes)?;
             progress.tick();
         }

@@ -43,6 +43,7 @@ pub(super) fn work(
     let (lane, address) = LaneListener::bind(session.identity(), ip, assignment.listen_ports, silence)?;
     *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
+    tracing::info!(rank = assignment.rank.0, workers = assignment.workers.len(), %address, samples, held_out, "loaded");
     session.say(ToCoordinator::Loaded { address, samples, held_out });
 
     let (generation, members) = match session.order()? {
@@ -51,6 +52,7 @@ pub(super) fn work(
     };
     let spec = form_spec(&assignment, &prepared, generation, &members);
     let group: Group<HostBuffers> = lane.form(spec)?;
+    tracing::info!(links = group.link_reports().len(), "linked to the other workers");
     session.say(ToCoordinator::Linked { links: link_reports(&group) });
 
     let (start, state) = match session.order()? {
@@ -99,9 +101,11 @@ fn train(
         speaks: first == Some(me),
         floors,
     };
+    tracing::info!(step = start.0, "training");
     let finished = training.run(start)?;
     let sent = training.sent();
     let (steps, stopped, samples) = (finished.steps, finished.stopped, finished.samples);
+    tracing::info!(steps, stopped, samples, "finished");
     session.say(ToCoordinator::Finished { steps, stopped, sent, samples });
     session.progress().enter(Activity::Waiting);
     Ok(())
