@@ -1,5 +1,7 @@
 //! Hosts and cables that fail while a job trains: nobody watches a process here, only silence tells.
 
+#![expect(clippy::print_stdout, reason = "how long it took is shown where a test fails")]
+
 use std::time::{Duration, Instant};
 
 use hcrun_tests::netns::Network;

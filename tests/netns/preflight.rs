@@ -30,6 +30,24 @@ fn a_blocked_port_is_named_with_the_pair_and_the_direction() {
 }
 
 #[test]
+fn an_address_outside_of_the_host_is_told_to_the_others() {
+    let Some(network) = Network::new(&["l", "a", "b"]) else { return };
+    let job = Job::tables().train("steps = 3");
+    let party = Party::wait(lab!(), Some(network), &job, "reachable = false", "listen_ports = [7100, 7101]");
+    let worker = |slot, host| party.worker(slot, host).start();
+    let mut workers = vec![worker("private-0", "a"), worker("private-1", "a"), worker("public-0", "b")];
+    // Nobody translates this one.
+    let outside = party.worker("public-1", "b").args(["--address", "10.77.0.99"]).start();
+    workers.push(outside);
+    let (launcher, ..) = party.end(workers);
+    assert_eq!(launcher.code(), Some(4), "{launcher}");
+    assert!(
+        launcher.stderr.contains("dials `public-1` in zone `public` at UDP 10.77.0.99:710"),
+        "{launcher}"
+    );
+}
+
+#[test]
 fn a_port_in_use_is_named_with_its_range() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -57,6 +57,11 @@ impl Command {
         self
     }
 
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Command {
+        self.command.args(args);
+        self
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub fn run(self) -> Ended {

@@ -197,7 +197,8 @@ pub struct WorkerArgs {
     /// Where one shard lies, as the local backend says it: `--shard emma=/data/emma.txt` (may be repeated)
     #[arg(long = "shard", value_name = "ID=PATH", hide = true)]
     pub shards: Vec<std::ffi::OsString>,
-    /// Address at which other workers reach this one [default: the one this host uses towards the launcher]
+    /// Address at which other workers reach this one; it may be translated, but not its port [default: the one
+    /// this host uses towards the launcher]
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
     /// Process whose end ends this worker

@@ -1,10 +1,12 @@
 //! Orders of the coordinator, in the only sequence in which they make sense.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use hcrun_kernels::host_buffers::HostBuffers;
+use hcrun_net::BindError;
 use hcrun_net::group::{FormSpec, Group, LaneListener, Member};
 use hcrun_net::join::JoinBundle;
 use hcrun_protocol::control::{Activity, Assignment, LinkReport, MemberAddress, ToCoordinator};
@@ -38,9 +40,7 @@ pub(super) fn work(
     let mut prepared = prepare(&assignment, (&slot, &bundle.zone), &settings.locations, progress)?;
     session.state_limit().set(prepared.arena_elems);
 
-    let ip = settings.address.unwrap_or(local_address(bundle.join_address)?);
-    let silence = assignment.silence_limit.into();
-    let (lane, address) = LaneListener::bind(session.identity(), ip, assignment.listen_ports, silence)?;
+    let (lane, address) = listen(settings, bundle, session, &assignment)?;
     *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
     tracing::info!(rank = assignment.rank.0, workers = assignment.workers.len(), %address, samples, held_out, "loaded");
@@ -159,6 +159,30 @@ fn link_reports(group: &Group<HostBuffers>) -> Vec<LinkReport> {
         skew_micros: link.skew_micros,
     };
     group.link_reports().iter().map(report).collect()
+}
+
+/// Binds the lane, and says where the others reach it.
+fn listen(
+    settings: &WorkerSettings,
+    bundle: &JoinBundle,
+    session: &Session,
+    assignment: &Assignment,
+) -> Result<(LaneListener, SocketAddr), WorkerError> {
+    let bind = |ip| {
+        LaneListener::bind(session.identity(), ip, assignment.listen_ports, assignment.silence_limit.into())
+    };
+    let local = || local_address(bundle.join_address);
+    match settings.address {
+        None => Ok(bind(local()?)?),
+        Some(outside) => match bind(outside) {
+            // The address is not this host's: a translator stands before it, and keeps the port.
+            Err(BindError::Bind { source, .. }) if source.kind() == ErrorKind::AddrNotAvailable => {
+                let (lane, bound) = bind(local()?)?;
+                Ok((lane, SocketAddr::new(outside, bound.port())))
+            }
+            bound => Ok(bound?),
+        },
+    }
 }
 
 /// The address from which this host reaches the coordinator: others reach it there too, without a NAT.
