@@ -32,12 +32,13 @@ fn check(whom: impl Fn(&Scene) -> Process, time: Duration) {
     assert_eq!(summary["parameter_digest"], undisturbed(&lab!(), &job()));
 }
 
+/// Less than the 4 s that are promised by what a busy machine may add.
 #[test]
-fn a_worker_starved_for_4_s_trains_on() {
-    check(|scene| scene.run.worker("public-0"), Duration::from_secs(4));
+fn a_starved_worker_trains_on() {
+    check(|scene| scene.run.worker("public-0"), Duration::from_millis(3_500));
 }
 
 #[test]
-fn a_launcher_starved_for_3_s_goes_on() {
-    check(|scene| scene.launcher.process(), Duration::from_secs(3));
+fn a_starved_launcher_goes_on() {
+    check(|scene| scene.launcher.process(), Duration::from_millis(3_500));
 }

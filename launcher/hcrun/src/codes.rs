@@ -300,7 +300,7 @@ codes! {
         "see `hcrun logs --slot SLOT` for the cause, then `hcrun resume RUN`";
     WORKER_STALLED "HC8002" Infrastructure
         "a worker stalled",
-        "The process lives but made no progress for longer than it ever needed between two signs of it.",
+        "The process lives but made no progress for longer than it ever needed between two signs of it, or it was started and did not join.",
         "look at the load of its node, then `hcrun resume RUN`";
     DISK_FULL "HC8003" Infrastructure
         "the disk is full",
@@ -316,7 +316,7 @@ codes! {
         "check limits on processes and memory with `hcrun doctor`, then try again";
     COORDINATOR_LOST "HC8006" Infrastructure
         "the coordinator is gone",
-        "A worker lost its control link to the coordinator and stopped.",
+        "A worker lost its control link to the coordinator and stopped, or the launcher was itself stopped or starved of CPU for longer than its workers wait.",
         "see the launcher's messages; `hcrun resume RUN` goes on from the last checkpoint";
 
     INTERRUPTED "HC9001" Interrupted
