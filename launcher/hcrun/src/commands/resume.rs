@@ -1,9 +1,15 @@
 //! `hcrun resume`: go on from the newest checkpoint that can be used.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use hcrun_engine::checkpoint::{self, Found, LoadError, Meta};
+use hcrun_protocol::ZoneId;
 use hcrun_protocol::job::Job;
+use hcrun_protocol::manifest::Sensitivity;
+use hcrun_protocol::manifest::Sensitivity;
+use hcrun_protocol::placement::PlacedShard;
+use hcrun_protocol::{ShardId, ZoneId};
 use serde_json::Value;
 
 use crate::cli::{Global, ResumeArgs};
@@ -30,6 +36,8 @@ pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Res
     let prepared = prepare::prepare_run(&dir, &args.set)?;
     let meta = &found.checkpoint.meta;
     check_job(&prepared, meta, &dir)?;
+    check_repetition(&prepared, meta, &dir)?;
+    check_workers(&prepared, meta)?;
     if meta.step.0 >= prepared.file.job.train.steps {
         return Err(Failure::new(&codes::USAGE, "there is nothing left to train")
             .at(found.path.display().to_string())
@@ -80,6 +88,45 @@ fn check_job(prepared: &Prepared, meta: &Meta, dir: &RunDir) -> Result<()> {
     Err(failure)
 }
 
+/// Steps behind the checkpoint may have crossed borders already. The same steps may do so again only with the
+/// same sensitive samples in each zone's sum; with other workers that holds where no sensitive class is dealt
+/// to several zones.
+fn check_repetition(prepared: &Prepared, meta: &Meta, dir: &RunDir) -> Result<()> {
+    let now =
+        Meta::new(&prepared.file.job, meta.step, &prepared.plan.placement, &meta.build, &meta.cpu_features);
+    if now.workers == meta.workers {
+        return Ok(());
+    }
+    let sensitive = |id: &ShardId| {
+        let shard = prepared.plan.placement.shards.iter().find(|shard| shard.id == *id);
+        shard.is_none_or(|shard| shard.sensitivity != Sensitivity::Public)
+    };
+    let held_in = |zones: &[ZoneId]| {
+        let has_workers = |zone: &&ZoneId| {
+            let before = meta.workers.iter().any(|worker| worker.zone == **zone);
+            before || now.workers.iter().any(|worker| worker.zone == **zone)
+        };
+        zones.iter().filter(has_workers).count()
+    };
+    let moving = prepared
+        .plan
+        .classes
+        .iter()
+        .find(|class| held_in(&class.zones) > 1 && class.shards.iter().any(|shard| sensitive(&shard.id)));
+    match moving {
+        None => Ok(()),
+        Some(class) => {
+            let shards: Vec<&str> = class.shards.iter().map(|shard| shard.id.as_str()).collect();
+            Err(Failure::new(&codes::REPEAT_DIFFERS, "cannot resume with other workers")
+                .at(dir.path.display().to_string())
+                .because(format!(
+                    "samples of {} would move between zones in steps that were exchanged before",
+                    shards.join(", ")
+                )))
+        }
+    }
+}
+
 /// Keys whose values differ, with both values.
 fn differences(prefix: &str, before: &Value, now: &Value, changed: &mut Vec<(String, String, String)>) {
     let name = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
@@ -101,6 +148,37 @@ fn differences(prefix: &str, before: &Value, now: &Value, changed: &mut Vec<(Str
         _ if before != now => changed.push((prefix.to_owned(), before.to_string(), now.to_string())),
         _ => {}
     }
+}
+
+/// Steps after the checkpoint may have been trained before. A zone's sum over the same samples tells nothing
+/// new, one over a few samples more or less tells their gradient: so what several zones may hold, and not
+/// everybody, is dealt to as many workers of each as before.
+fn check_workers(prepared: &Prepared, meta: &Meta) -> Result<()> {
+    let placement = &prepared.plan.placement;
+    let count = |zones: &mut dyn Iterator<Item = &ZoneId>| {
+        zones.fold(BTreeMap::new(), |mut counts: BTreeMap<ZoneId, usize>, zone| {
+            *counts.entry(zone.clone()).or_default() += 1;
+            counts
+        })
+    };
+    let before = count(&mut meta.workers.iter().map(|worker| &worker.zone));
+    let now = count(&mut placement.workers.iter().map(|worker| &worker.zone));
+    if before == now {
+        return Ok(());
+    }
+    let in_use = |zone: &&ZoneId| before.contains_key(zone) || now.contains_key(zone);
+    let dealt = |shard: &&PlacedShard| {
+        shard.sensitivity != Sensitivity::Public && shard.zones.iter().filter(in_use).count() > 1
+    };
+    let Some(shard) = placement.shards.iter().find(dealt) else { return Ok(()) };
+    Err(Failure::new(&codes::SETTING_FIXED, "this run's numbers of workers may not change")
+        .at(prepared.file.find("workers"))
+        .because(format!(
+            "shard `{}` is dealt to workers of several zones ({}): a repeated step would sum a few of its \
+             samples more or less, and the difference would be their gradient",
+            shard.id, shard.rule
+        ))
+        .hint("resume with the numbers of workers of before"))
 }
 
 /// "To the bit" holds for the same build, CPU features and placement; where they differ, that is said.

@@ -351,6 +351,9 @@ impl Observer for Recorder<'_> {
             }
             Event::Started { step } => {
                 self.state("training");
+                for worker in &self.placement.workers {
+                    self.worker_state(&worker.slot, "training");
+                }
                 self.last_commit = Some(Instant::now());
                 self.log("started", None, Some(format!("at step {step}")));
             }
