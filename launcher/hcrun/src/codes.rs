@@ -289,13 +289,6 @@ codes! {
         "Join bundles and keys must belong to this user and be readable by nobody else.",
         "run `chmod 600 FILE`";
 
-    REPEAT_DIFFERS "HC6007" Refused
-        "repeated steps would be shared out differently",
-        "Steps after the checkpoint were exchanged before. Repeating them with their sensitive samples shared out \
-         differently among zones would let whoever saw both sums subtract them: what is left is the gradient of the \
-         few samples that moved.",
-        "resume with the worker counts of the run, or start a new run";
-
     INTERNAL "HC7001" Internal
         "an error inside hcrun",
         "An invariant of hcrun itself was broken. Nothing you did should make this possible.",

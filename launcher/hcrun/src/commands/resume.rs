@@ -7,9 +7,7 @@ use hcrun_engine::checkpoint::{self, Found, LoadError, Meta};
 use hcrun_protocol::ZoneId;
 use hcrun_protocol::job::Job;
 use hcrun_protocol::manifest::Sensitivity;
-use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::placement::PlacedShard;
-use hcrun_protocol::{ShardId, ZoneId};
 use serde_json::Value;
 
 use crate::cli::{Global, ResumeArgs};
@@ -36,7 +34,6 @@ pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Res
     let prepared = prepare::prepare_run(&dir, &args.set)?;
     let meta = &found.checkpoint.meta;
     check_job(&prepared, meta, &dir)?;
-    check_repetition(&prepared, meta, &dir)?;
     check_workers(&prepared, meta)?;
     if meta.step.0 >= prepared.file.job.train.steps {
         return Err(Failure::new(&codes::USAGE, "there is nothing left to train")
@@ -86,45 +83,6 @@ fn check_job(prepared: &Prepared, meta: &Meta, dir: &RunDir) -> Result<()> {
         failure = failure.because(format!("`{key}` is {now}, the checkpoint was trained with {before}"));
     }
     Err(failure)
-}
-
-/// Steps behind the checkpoint may have crossed borders already. The same steps may do so again only with the
-/// same sensitive samples in each zone's sum; with other workers that holds where no sensitive class is dealt
-/// to several zones.
-fn check_repetition(prepared: &Prepared, meta: &Meta, dir: &RunDir) -> Result<()> {
-    let now =
-        Meta::new(&prepared.file.job, meta.step, &prepared.plan.placement, &meta.build, &meta.cpu_features);
-    if now.workers == meta.workers {
-        return Ok(());
-    }
-    let sensitive = |id: &ShardId| {
-        let shard = prepared.plan.placement.shards.iter().find(|shard| shard.id == *id);
-        shard.is_none_or(|shard| shard.sensitivity != Sensitivity::Public)
-    };
-    let held_in = |zones: &[ZoneId]| {
-        let has_workers = |zone: &&ZoneId| {
-            let before = meta.workers.iter().any(|worker| worker.zone == **zone);
-            before || now.workers.iter().any(|worker| worker.zone == **zone)
-        };
-        zones.iter().filter(has_workers).count()
-    };
-    let moving = prepared
-        .plan
-        .classes
-        .iter()
-        .find(|class| held_in(&class.zones) > 1 && class.shards.iter().any(|shard| sensitive(&shard.id)));
-    match moving {
-        None => Ok(()),
-        Some(class) => {
-            let shards: Vec<&str> = class.shards.iter().map(|shard| shard.id.as_str()).collect();
-            Err(Failure::new(&codes::REPEAT_DIFFERS, "cannot resume with other workers")
-                .at(dir.path.display().to_string())
-                .because(format!(
-                    "samples of {} would move between zones in steps that were exchanged before",
-                    shards.join(", ")
-                )))
-        }
-    }
 }
 
 /// Keys whose values differ, with both values.
