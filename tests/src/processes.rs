@@ -41,8 +41,13 @@ impl Process {
     }
 
     /// Its command line, NUL between arguments; empty for one that has ended.
-    fn command_line(self) -> Vec<u8> {
+    pub fn command_line(self) -> Vec<u8> {
         fs::read(self.path().join("cmdline")).unwrap_or_default()
+    }
+
+    /// Its environment as it was started with, NUL between variables.
+    pub fn environment(self) -> Vec<u8> {
+        fs::read(self.path().join("environ")).unwrap_or_default()
     }
 
     fn mentions(self, text: &[u8]) -> bool {
