@@ -41,6 +41,10 @@ pub enum Input {
         slot: SlotId,
         message: ToCoordinator,
     },
+    /// A frame of state came; heartbeats wait behind many of them.
+    StateArrived {
+        slot: SlotId,
+    },
     Disconnected {
         slot: SlotId,
         cause: String,
@@ -281,6 +285,11 @@ impl Coordinator {
         match input {
             Input::Connected { slot, zone } => self.on_connected(now, &slot, &zone),
             Input::Message { slot, message } => self.on_message(now, &slot, message),
+            Input::StateArrived { slot } => {
+                if let Some(rank) = self.rank_of(&slot) {
+                    self.workers[rank.index()].watch.excuse(now);
+                }
+            }
             Input::Disconnected { slot, cause } => self.on_disconnected(now, &slot, cause),
             Input::Broken { slot, what } => {
                 if let Some(rank) = self.rank_of(&slot) {
@@ -388,14 +397,18 @@ impl Coordinator {
                 self.on_step_done(now, rank, step, digests, report);
             }
             (WorkerState::Training, ToCoordinator::Evaluated { step, sums }) => {
-                if rank == Rank(0) {
+                if self.speaks(rank) {
                     self.event(Event::Evaluated { step, sums });
                 }
             }
             (WorkerState::Training, ToCoordinator::Statistics { sums }) => {
-                self.event(Event::Statistics { sums });
+                if self.speaks(rank) {
+                    self.event(Event::Statistics { sums });
+                }
             }
-            (WorkerState::Training, ToCoordinator::StateSent { step }) => self.on_state_sent(rank, step),
+            (WorkerState::Training, ToCoordinator::StateSent { step }) if self.hands_state(rank) => {
+                self.on_state_sent(rank, step);
+            }
             (WorkerState::Training, ToCoordinator::Finished { steps, stopped, sent, samples }) => {
                 self.workers[rank.index()].state = WorkerState::Finished;
                 self.event(Event::WorkerFinished { slot: slot.clone(), steps, samples, sent });
@@ -445,6 +458,18 @@ impl Coordinator {
                 self.suspect(now, Some(rank), FailureKind::Protocol, text);
             }
         }
+    }
+
+    /// Whether this worker's part of a checkpoint is waited for.
+    fn hands_state(&self, rank: Rank) -> bool {
+        self.settings.workers[rank.index()].zone == self.settings.assignments[0].checkpoint_zone
+    }
+
+    /// Where one voice is enough, it is the first of the zone whose state is stored: sums of other zones'
+    /// rows reach it as sums, and nothing more crosses a border.
+    fn speaks(&self, rank: Rank) -> bool {
+        let mut ranks = (0..self.workers.len()).map(Rank::from_index);
+        ranks.find(|rank| self.hands_state(*rank)) == Some(rank)
     }
 
     fn on_state_sent(&mut self, rank: Rank, step: Step) {
@@ -601,8 +626,8 @@ impl Coordinator {
     /// A checkpoint may be stored when all its parts are here and its step is committed. One is written at a
     /// time; where they come faster than the disk writes, the newest overtakes those that wait.
     fn store_complete(&mut self) {
-        let zone = &self.settings.assignments[0].checkpoint_zone;
-        let expected = self.settings.workers.iter().filter(|worker| worker.zone == *zone).count();
+        let ranks = (0..self.workers.len()).map(Rank::from_index);
+        let expected = ranks.filter(|rank| self.hands_state(*rank)).count();
         let committed = self.commits.last();
         let complete =
             |(step, parts): &(&Step, &Vec<Rank>)| parts.len() == expected && committed >= Some(**step);

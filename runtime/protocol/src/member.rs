@@ -27,6 +27,8 @@ pub enum Input {
     /// The control link stands.
     Connected,
     Message(ToWorker),
+    /// A frame of the resumed state came; heartbeats wait behind many of them.
+    StateArrived,
     /// Sampled by the driver with each tick.
     Progress {
         progress: u64,
@@ -138,6 +140,7 @@ impl Member {
                 self.heard = now;
                 self.on_message(message);
             }
+            Input::StateArrived => self.heard = now,
             Input::Progress { progress, activity } => {
                 self.progress = progress;
                 self.activity = activity;

@@ -17,7 +17,6 @@ use hcrun_protocol::{SlotId, Step, Time, control_codec};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
 use super::local::LocalBackend;
-use super::resumed::ResumedState;
 use super::state::Assembly;
 use super::stop::StopRequest;
 
@@ -29,7 +28,8 @@ pub(super) struct Control<'a> {
     pub(super) backend: LocalBackend,
     pub(super) exits: UnboundedReceiver<(SlotId, Exit)>,
     pub(super) stops: UnboundedReceiver<StopRequest>,
-    pub(super) resumed: Option<Arc<ResumedState>>,
+    /// Frames of the state that the run goes on from.
+    pub(super) resumed: Vec<([u8; 64], Bytes)>,
     pub(super) assembly: Assembly,
     /// Writes a checkpoint; runs on a thread of its own.
     pub(super) store: Arc<StoreFn>,
@@ -72,7 +72,7 @@ struct Driver<'a> {
     writers: Vec<tokio::task::JoinHandle<()>>,
     arrivals: Sender<(SlotId, FromLink)>,
     stored: UnboundedSender<(Step, Result<(), String>)>,
-    resumed: Option<Arc<ResumedState>>,
+    resumed: Vec<([u8; 64], Bytes)>,
     assembly: Assembly,
     store: Arc<StoreFn>,
     observer: &'a mut dyn Observer,
@@ -196,7 +196,7 @@ impl Driver<'_> {
             },
             FromLink::Frame(Frame::Segment { header, payload }) => {
                 match self.on_segment(&slot, &header, &payload) {
-                    Ok(()) => return,
+                    Ok(()) => Input::StateArrived { slot },
                     Err(what) => Input::Broken { slot, what },
                 }
             }
@@ -233,7 +233,7 @@ impl Driver<'_> {
         }
     }
 
-    fn send(&mut self, slot: &SlotId, message: ToLink) {
+    fn send(&self, slot: &SlotId, message: ToLink) {
         // A link that is gone has been reported; what was meant for it has no reader.
         if let Some(link) = self.links.get(slot) {
             drop(link.send(message));
@@ -241,11 +241,9 @@ impl Driver<'_> {
     }
 
     fn send_state(&mut self, slot: &SlotId) {
-        if let Some(resumed) = self.resumed.clone() {
-            for (header, payload) in resumed.segments() {
-                self.observer.on_state(slot, Way::ToWorker, (header.len() + payload.len()) as u64);
-                self.send(slot, ToLink::Segment(header, payload));
-            }
+        for (header, payload) in &self.resumed {
+            self.observer.on_state(slot, Way::ToWorker, (header.len() + payload.len()) as u64);
+            self.send(slot, ToLink::Segment(*header, payload.clone()));
         }
     }
 

@@ -202,8 +202,9 @@ impl Live<'_> {
                 .map_err(|error| bind(&error))?;
         let bundles = join::write_bundles(self.prepared, &join, self.dir)?;
 
-        let resumed = checkpoint.map(|checkpoint| Arc::new(self.resumed(checkpoint)));
-        let start = self.start(resumed.as_deref());
+        let resumed = checkpoint.map(|checkpoint| self.resumed(checkpoint));
+        let start = self.start(resumed.as_ref());
+        let resumed = resumed.map(|state| state.segments()).unwrap_or_default();
         let waits = self.serve.wait_for_workers;
         let settings = assign::settings(self.prepared, self.job, &start, waits);
         let (exited, exits) = unbounded_channel();

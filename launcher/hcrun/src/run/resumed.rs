@@ -26,10 +26,13 @@ impl ResumedState {
         self.arenas.iter().map(arena).collect()
     }
 
-    pub(super) fn segments(&self) -> impl Iterator<Item = ([u8; 64], Bytes)> {
-        self.arenas.iter().enumerate().flat_map(move |(index, (_, values))| {
-            cuts(0..values.len()).map(move |cut| self.segment(index, cut.start, &values[cut]))
-        })
+    /// The frames; their payloads are shared by all that are sent.
+    pub(super) fn segments(&self) -> Vec<([u8; 64], Bytes)> {
+        let frames = |(index, (_, values)): (usize, &(String, Vec<f32>))| {
+            let segments = cuts(0..values.len()).map(|cut| self.segment(index, cut.start, &values[cut]));
+            segments.collect::<Vec<_>>()
+        };
+        self.arenas.iter().enumerate().flat_map(frames).collect()
     }
 
     fn segment(&self, arena: usize, start: usize, values: &[f32]) -> ([u8; 64], Bytes) {

@@ -322,3 +322,55 @@ fn the_same_inputs_give_the_same_outputs() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn state_on_a_slow_link_is_a_sign_of_life() {
+    let mut coordinator = training(1);
+    let mut now = Time::ZERO;
+    beat(&mut coordinator, now, 0, 1, Activity::Computing);
+    for _ in 0..8 {
+        now = now + Span::from_secs(3);
+        // The launcher itself is awake all the time.
+        for half in [6, 5, 4, 3, 2, 1] {
+            coordinator.handle(Time(now.0 - half * 500_000), Input::Tick);
+        }
+        coordinator.handle(now, Input::StateArrived { slot: slot(0) });
+    }
+    assert!(
+        !outputs(&mut coordinator)
+            .iter()
+            .any(|output| matches!(output, Output::Event(Event::Failing { .. })))
+    );
+    let (ended, _) = run_out(&mut coordinator);
+    assert!(ended.since(now) <= DETECT);
+}
+
+#[test]
+fn one_worker_of_the_checkpoint_zone_speaks_for_all() {
+    let mut coordinator = coordinator(3);
+    let public = ZoneId::new("public").unwrap();
+    coordinator.settings.workers[0].zone = public;
+    let everybody = 0..3;
+    everybody.clone().for_each(|index| coordinator.workers[index].state = WorkerState::Training);
+    coordinator.phase = Phase::Training;
+    let sums = EvaluationSums { rows: 40.0, ..EvaluationSums::default() };
+    let heard =
+        |event: &Output| matches!(event, Output::Event(Event::Evaluated { .. } | Event::Statistics { .. }));
+    let said: Vec<usize> = [0u16, 1, 2]
+        .map(|index| {
+            let mut said =
+                say(&mut coordinator, Time::ZERO, index, ToCoordinator::Evaluated { step: Step(0), sums });
+            said.extend(say(
+                &mut coordinator,
+                Time::ZERO,
+                index,
+                ToCoordinator::Statistics { sums: vec![1.0] },
+            ));
+            said.iter().filter(|output| heard(output)).count()
+        })
+        .to_vec();
+    assert_eq!(said, [0, 2, 0]);
+    // State that nobody waits for is a broken rule.
+    let said = say(&mut coordinator, Time::ZERO, 0, ToCoordinator::StateSent { step: Step(0) });
+    assert!(said.iter().any(|output| matches!(output, Output::Event(Event::Failing { .. }))), "{said:?}");
+}

@@ -97,7 +97,7 @@ impl<'a> Driver<'a> {
                 Err(error) => Input::Broken { what: error.to_string() },
             },
             Ok(Frame::Segment { header, payload }) => match self.on_segment(&header, &payload) {
-                Ok(()) => return,
+                Ok(()) => Input::StateArrived,
                 Err(what) => Input::Broken { what },
             },
             Err(error) => Input::Disconnected { cause: chain(&error) },
