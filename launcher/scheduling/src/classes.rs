@@ -12,6 +12,7 @@ use hcrun_protocol::{Rank, Step, ZoneId};
 
 use crate::Inputs;
 use crate::constraint::{Constraint, Infeasible};
+use crate::place::sums_leave;
 
 /// Steps over which the expected parts of a worker are averaged.
 const AVERAGED_STEPS: u64 = 64;
@@ -40,7 +41,7 @@ pub(crate) fn classes(inputs: &Inputs<'_>, placement: &Placement) -> Result<Vec<
             }
         })
         .collect::<Vec<_>>();
-    check(inputs.job, placement, &classes)?;
+    check(inputs, placement, &classes)?;
     Ok(classes)
 }
 
@@ -61,7 +62,8 @@ fn splits(inputs: &Inputs<'_>) -> Result<BTreeMap<hcrun_protocol::ShardId, Split
     if binding.is_empty() { Ok(splits) } else { Err(Infeasible { binding }) }
 }
 
-fn check(job: &Job, placement: &Placement, classes: &[PlannedClass]) -> Result<(), Infeasible> {
+fn check(inputs: &Inputs<'_>, placement: &Placement, classes: &[PlannedClass]) -> Result<(), Infeasible> {
+    let job = inputs.job;
     let mut binding = Vec::new();
     let samples: u64 = classes.iter().map(|class| class.samples.training).sum();
     let held: u64 = classes.iter().map(|class| class.samples.held_out).sum();
@@ -73,8 +75,8 @@ fn check(job: &Job, placement: &Placement, classes: &[PlannedClass]) -> Result<(
         let (Data::Text { held_out } | Data::Csv { held_out, .. }) = job.data;
         binding.push(Constraint::NothingHeldOut { samples: samples + held, held_out });
     }
-    let zones = placement.zones();
-    if zones.len() > 1 {
+    if sums_leave(job, inputs.cluster, placement) {
+        let zones = placement.zones();
         let min = job.min_contributors();
         for (zone, ranks) in zones.iter().filter(|(_, ranks)| ranks.len() < min) {
             binding.push(Constraint::FewWorkers { zone: zone.clone(), workers: ranks.len(), min });
@@ -117,10 +119,11 @@ fn rows_of(classes: &[PlannedClass], ranks: &[Rank], count: impl Fn(&Split) -> u
 
 /// The composition of the job's batches, checked for contributors at every step.
 pub(crate) fn batches(
-    job: &Job,
+    inputs: &Inputs<'_>,
     placement: &Placement,
     classes: &[PlannedClass],
 ) -> Result<BatchPlan, Infeasible> {
+    let job = inputs.job;
     let sizes = classes
         .iter()
         .map(|class| ClassSize { samples: class.samples.training, ranks: class.ranks.clone() })
@@ -129,7 +132,7 @@ pub(crate) fn batches(
     let batches = BatchPlan::new(job.seed, job.train.batch, sizes, speeds)
         .map_err(|error: BatchError| Constraint::Exchange(error.to_string()))?;
     let (names, zones): (Vec<ZoneId>, Vec<Vec<Rank>>) = placement.zones().into_iter().unzip();
-    if zones.len() > 1 {
+    if sums_leave(job, inputs.cluster, placement) {
         let min = job.min_contributors();
         if let Some(few) = batches.few_contributors(&zones, min, job.train.steps) {
             let zone = names[few.zone].clone();

@@ -98,14 +98,14 @@ impl Constraint {
             }
             Constraint::NothingHeldOut { .. } => "raise data.held_out, or give the job more data".to_owned(),
             Constraint::FewWorkers { zone, min, .. } => format!(
-                "ask for at least {min} workers in zone `{zone}`, or for none outside it; only the owner of the \
-                 data may lower policy.min_contributors"
+                "ask for at least {min} workers in zone `{zone}`, or keep all workers and the launcher inside \
+                 it; only the owner of the data may lower policy.min_contributors"
             ),
             Constraint::FewContributors { .. } => {
                 "raise train.batch, so that each step gives samples to more workers".to_owned()
             }
             Constraint::FewRows { zone, .. } => format!(
-                "give zone `{zone}` more data, or train inside one zone; only the owner of the data may lower \
+                "give zone `{zone}` more data, or keep all workers and the launcher inside it; only the owner of the data may lower \
                  policy.min_rows"
             ),
             Constraint::Unreachable { a, .. } => {

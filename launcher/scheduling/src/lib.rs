@@ -45,7 +45,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan, Infeasible> {
     let placement = place::place(job, cluster)?;
     let classes = classes::classes(inputs, &placement)?;
     links::check(cluster, &placement)?;
-    let batches = classes::batches(job, &placement, &classes)?;
+    let batches = classes::batches(inputs, &placement, &classes)?;
     let traffic = traffic::traffic(inputs, &placement)?;
     let (evaluations, checkpoints) =
         (times(job, job.train.evaluate_every), times(job, job.train.checkpoint_every));

@@ -6,6 +6,7 @@
 
 use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust};
 use hcrun_protocol::job::Job;
+use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::placement::{PlacedShard, PlacedWorker, Placement};
 use hcrun_protocol::residency::{Rule, allowed_zones};
 use hcrun_protocol::{Generation, Rank, ShardId, SlotId, ZoneId};
@@ -52,6 +53,15 @@ pub(crate) fn state_zones(cluster: &Cluster, placement: &Placement) -> (ZoneId, 
     let private = || workers.iter().find(|worker| worker.trust == Trust::Private).map(|worker| &worker.zone);
     let checkpoint = own.or_else(private).unwrap_or(&workers[0].zone).clone();
     (cluster.launcher_zone().unwrap_or(&checkpoint).clone(), checkpoint)
+}
+
+/// Whether what a zone's workers sum up leaves the zone: to another zone's workers, or as checkpoints, losses
+/// and statistics to a launcher elsewhere. Sums over public data alone hide nothing from a launcher.
+pub(crate) fn sums_leave(job: &Job, cluster: &Cluster, placement: &Placement) -> bool {
+    let zones = placement.zones();
+    let public = job.shards.iter().all(|shard| shard.sensitivity == Sensitivity::Public);
+    let (launcher, _) = state_zones(cluster, placement);
+    zones.len() > 1 || (!public && zones.iter().any(|(zone, _)| *zone != launcher))
 }
 
 fn check_counts(job: &Job, cluster: &Cluster) -> Result<(), Infeasible> {

@@ -102,6 +102,24 @@ fn a_restricted_shard_is_held_by_its_zone_alone() {
     assert_eq!(secret.slots.iter().map(ToString::to_string).collect::<Vec<_>>(), ["private-0", "private-1"]);
 }
 
+/// A launcher elsewhere reads checkpoints, losses and statistics: a border like any other.
+#[test]
+fn a_single_zone_keeps_its_floors_towards_a_launcher_elsewhere() {
+    let mut case = case();
+    workers(&mut case, &[("private", 1)]);
+    assert!(case.plan().is_ok());
+    case.cluster.launcher_zone = Some(ZoneId::new("public").unwrap());
+    assert!(case.refusal().contains("zone `private` has 1 of the 2 workers"), "{}", case.refusal());
+    workers(&mut case, &[("private", 2)]);
+    assert!(case.plan().is_ok());
+    case.job.policy.min_rows = 500;
+    assert!(case.refusal().contains("zone `private` has 400 held-out rows"), "{}", case.refusal());
+    // What everybody may read needs no floor.
+    case.job.shards.remove(0);
+    workers(&mut case, &[("private", 1)]);
+    assert!(case.plan().is_ok());
+}
+
 #[test]
 fn load_is_evened_and_the_whole_batch_is_dealt() {
     let plan = case().plan().unwrap();

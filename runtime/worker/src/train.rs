@@ -128,7 +128,8 @@ impl<T: Trainer> Training<'_, T> {
 
     /// One step; tells whether somebody voted for a stop.
     fn step(&mut self, work: &mut Work<'_>, step: Step) -> Result<bool, TrainFailure> {
-        floor::check_contributors(self.batches, self.exchange.zones(), step, self.job.min_contributors())?;
+        let min = self.job.min_contributors();
+        self.floors.check_contributors(self.batches, self.exchange.zones(), step, min)?;
         let started = Instant::now();
         self.session.progress().enter(Activity::Computing);
         let (sums, rounds) = self.compute(work, step)?;

@@ -10,6 +10,7 @@ use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust, Zone};
 use hcrun_protocol::control::{Assignment, FailureClass};
 use hcrun_protocol::exchange::{ExchangeError, ExchangePlan};
 use hcrun_protocol::job::{Data, Job};
+use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::residency::{self, ResidencyError};
 use hcrun_protocol::{Rank, ShardId, ZoneId};
 
@@ -90,10 +91,11 @@ impl PrepareError {
 
 /// Checks the assignment, opens the shards and builds the trainer.
 ///
-/// `own_zone` and `own_slot` are the certificate's.
+/// `own` slot and zone are the certificate's, `coordinator_zone` is that of the coordinator's.
 pub(super) fn prepare(
     assignment: &Assignment,
     own: (&str, &ZoneId),
+    coordinator_zone: &ZoneId,
     locations: &DataLocations,
     progress: &Progress,
 ) -> Result<Prepared, PrepareError> {
@@ -123,7 +125,9 @@ pub(super) fn prepare(
     let exchange = ExchangePlan::new(&job, &groups, &profile)?;
     let sizes = classes.iter().map(|(size, _)| size.clone()).collect();
     let batches = BatchPlan::new(job.seed, job.train.batch, sizes, vec![1.0; zones.len()])?;
-    let floors = floors(&classes, &zones);
+    let restricted = assignment.manifests.iter().any(|shard| shard.sensitivity != Sensitivity::Public);
+    let sums_leave = groups.len() > 1 || (restricted && own.1 != coordinator_zone);
+    let floors = Floors { sums_leave, zones: rows_by_zone(&classes, &zones) };
     let held_out: Vec<_> = classes.iter().map(|(size, held)| (*held, size.ranks.clone())).collect();
     let part = |items: u64, ranks: &[Rank]| {
         let part = even_part(items, ranks, me);
@@ -251,7 +255,7 @@ fn known_zones(assignment: &Assignment) -> Cluster {
 }
 
 /// Rows whose sums each zone's workers send: their even parts of every class they may hold.
-fn floors(classes: &[(ClassSize, u64)], zones: &[ZoneId]) -> Floors {
+fn rows_by_zone(classes: &[(ClassSize, u64)], zones: &[ZoneId]) -> Vec<(ZoneId, u64, u64)> {
     let groups = group_by_zone(zones);
     let rows = |ranks: &[Rank], items: &dyn Fn(&(ClassSize, u64)) -> u64| -> u64 {
         let of_class = |class: &(ClassSize, u64)| -> u64 {
@@ -264,5 +268,5 @@ fn floors(classes: &[(ClassSize, u64)], zones: &[ZoneId]) -> Floors {
         let name = zones[ranks[0].index()].clone();
         (name, rows(ranks, &|class| class.0.samples), rows(ranks, &|class| class.1))
     };
-    Floors { zones: groups.iter().map(zone).collect() }
+    groups.iter().map(zone).collect()
 }

@@ -37,7 +37,8 @@ pub(super) fn work(
     let progress = session.progress();
     progress.enter(Activity::Preparing);
     let slot = bundle.slot.to_string();
-    let mut prepared = prepare(&assignment, (&slot, &bundle.zone), &settings.locations, progress)?;
+    let mut prepared =
+        prepare(&assignment, (&slot, &bundle.zone), &bundle.coordinator_zone, &settings.locations, progress)?;
     session.state_limit().set(prepared.arena_elems);
 
     let (lane, address) = listen(settings, bundle, session, &assignment)?;

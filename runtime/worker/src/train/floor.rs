@@ -5,9 +5,11 @@ use hcrun_protocol::{Rank, Step, ZoneId};
 
 use super::TrainFailure;
 
-/// Rows by zone, where there is more than one zone.
+/// Rows by zone, and whether sums over them go anywhere else.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Floors {
+    /// To workers of another zone, or to a coordinator of one.
+    pub(crate) sums_leave: bool,
     /// Zone, training rows and held-out rows whose sums its workers send.
     pub(crate) zones: Vec<(ZoneId, u64, u64)>,
 }
@@ -21,6 +23,25 @@ impl Floors {
         self.check(min_rows, "evaluation sums", |(_, _, held_out)| *held_out)
     }
 
+    /// Gradient sums cross a border only over enough workers that hold samples of the step.
+    pub(super) fn check_contributors(
+        &self,
+        batches: &BatchPlan,
+        zones: &[Vec<Rank>],
+        step: Step,
+        min: usize,
+    ) -> Result<(), TrainFailure> {
+        if !self.sums_leave {
+            return Ok(());
+        }
+        let batch = batches.compose(step);
+        let few = zones.iter().map(|ranks| batch.contributors(ranks)).find(|count| (1..min).contains(count));
+        match few {
+            Some(contributors) => Err(TrainFailure::FewContributors { step, contributors, min }),
+            None => Ok(()),
+        }
+    }
+
     /// A zone that sums over nothing reveals nothing.
     fn check(
         &self,
@@ -30,28 +51,10 @@ impl Floors {
     ) -> Result<(), TrainFailure> {
         let low = self.zones.iter().find(|zone| (1..min_rows).contains(&rows(zone)));
         match low {
-            Some(zone) if self.zones.len() > 1 => {
+            Some(zone) if self.sums_leave => {
                 Err(TrainFailure::FewRows { what, zone: zone.0.clone(), rows: rows(zone), min_rows })
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Gradient sums cross a border only over enough workers that hold samples of the step.
-pub(super) fn check_contributors(
-    batches: &BatchPlan,
-    zones: &[Vec<Rank>],
-    step: Step,
-    min: usize,
-) -> Result<(), TrainFailure> {
-    if zones.len() < 2 {
-        return Ok(());
-    }
-    let batch = batches.compose(step);
-    let few = zones.iter().map(|ranks| batch.contributors(ranks)).find(|count| (1..min).contains(count));
-    match few {
-        Some(contributors) => Err(TrainFailure::FewContributors { step, contributors, min }),
-        None => Ok(()),
     }
 }
