@@ -27,6 +27,11 @@ pub enum SpecError {
     DataFormat { model: &'static str, needs: &'static str },
     #[error("model.width is {width}, which is not a multiple of model.heads = {heads}")]
     Heads { width: usize, heads: usize },
+    #[error(
+        "the model has {parameters} parameters, at most {LARGEST_MODEL} can be trained: lower the dimensions \
+         under `model`"
+    )]
+    TooLarge { parameters: usize },
     #[error("{key} is {got}: {rule}")]
     Range { key: &'static str, got: usize, rule: &'static str },
 }
@@ -79,6 +84,10 @@ enum Initial {
 
 /// Above this a dimension is a mistake of the job file; keeps every product within `usize`.
 const LARGEST_DIMENSION: usize = 1 << 20;
+/// Each has a dozen named segments.
+const MOST_LAYERS: usize = 1 << 12;
+/// 32 GiB in f32, of which every worker holds several: nobody means more by a job of this program.
+const LARGEST_MODEL: usize = 1 << 33;
 
 impl ModelSpec {
     /// # Errors
@@ -90,6 +99,10 @@ impl ModelSpec {
                 let (layers, width, heads) = (size(*layers), size(*width), size(*heads));
                 let context = size(*context);
                 check("model.layers", layers)?;
+                if layers > MOST_LAYERS {
+                    let rule = "must be at most 4096";
+                    return Err(SpecError::Range { key: "model.layers", got: layers, rule });
+                }
                 check("model.width", width)?;
                 check("model.heads", heads)?;
                 check("model.context", context)?;
@@ -113,6 +126,9 @@ impl ModelSpec {
         };
         let segments = kind.segments();
         let parameters = segments.iter().map(|s| s.segment.elems()).sum();
+        if parameters > LARGEST_MODEL {
+            return Err(SpecError::TooLarge { parameters });
+        }
         Ok(ModelSpec { kind, segments, arena_elems: padded_elems(parameters) })
     }
 
@@ -305,6 +321,16 @@ mod tests {
         // 12 · width² + 13 · width per layer, embeddings, final norm: GPT-2's count.
         let parameters = 2 * (12 * 96 * 96 + 13 * 96) + (256 + 64) * 96 + 2 * 96;
         assert_eq!(gpt(2, 96, 4, 64).profile().parameters, parameters);
+    }
+
+    #[test]
+    fn models_that_no_memory_holds_are_refused() {
+        let table = DataShape::Table { features: 4, outputs: 1 };
+        let wide = job::Model::Mlp { hidden: vec![1 << 20, 1 << 20] };
+        assert!(matches!(ModelSpec::new(&wide, table), Err(SpecError::TooLarge { .. })));
+        let deep = job::Model::Gpt { layers: 1 << 20, width: 8, heads: 1, context: 4 };
+        let refused = ModelSpec::new(&deep, DataShape::Text { vocab: 256 });
+        assert!(matches!(refused, Err(SpecError::Range { key: "model.layers", .. })));
     }
 
     #[test]
