@@ -7,7 +7,7 @@ use hcrun_tests::{Ended, Holdings, Job, Lab, Run, Started, until};
 
 /// When it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// As soon as there are processes.
     Start,
     /// Once all have joined and before the first step, as far as that can be met from outside.
@@ -18,11 +18,11 @@ pub enum Moment {
     Checkpoint,
 }
 
-pub struct Scene {
-    pub lab: Lab,
-    pub launcher: Started,
-    pub run: Run,
-    pub held: Holdings,
+pub(crate) struct Scene {
+    pub(crate) lab: Lab,
+    pub(crate) launcher: Started,
+    pub(crate) run: Run,
+    pub(crate) held: Holdings,
     detect_within: Duration,
 }
 
@@ -32,7 +32,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 impl Scene {
     /// Starts a run without an end and waits for the moment.
     #[track_caller]
-    pub fn at(lab: Lab, moment: Moment, detect_within_s: u64) -> Scene {
+    pub(crate) fn at(lab: Lab, moment: Moment, detect_within_s: u64) -> Scene {
         let every = if moment == Moment::Checkpoint { 1 } else { 0 };
         let job = Job::tables()
             .train(&format!("steps = 100000000\ncheckpoint_every = {every}"))
@@ -41,7 +41,7 @@ impl Scene {
     }
 
     #[track_caller]
-    pub fn of(lab: Lab, job: &Job, moment: Moment, detect_within_s: u64) -> Scene {
+    pub(crate) fn of(lab: Lab, job: &Job, moment: Moment, detect_within_s: u64) -> Scene {
         job.write(&lab);
         let mut launcher = lab.hcrun(["run", "job.toml"]).start();
         let run = launcher.run();
@@ -61,7 +61,7 @@ impl Scene {
 
     /// Waits for the end of the run, which must come in time after `since`.
     #[track_caller]
-    pub fn end(self, since: Instant) -> (Aftermath, Ended) {
+    pub(crate) fn end(self, since: Instant) -> (Aftermath, Ended) {
         let ended = self.launcher.end_within(self.detect_within + 10 * MARGIN);
         let took = since.elapsed();
         println!(
@@ -75,25 +75,25 @@ impl Scene {
 }
 
 /// After the end.
-pub struct Aftermath {
-    pub lab: Lab,
-    pub run: Run,
+pub(crate) struct Aftermath {
+    pub(crate) lab: Lab,
+    pub(crate) run: Run,
     held: Holdings,
 }
 
 impl Aftermath {
-    pub fn leftovers(&self) -> Vec<String> {
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         self.run.leftovers(&self.held)
     }
 
     #[track_caller]
-    pub fn assert_nothing_is_left(&self) {
+    pub(crate) fn assert_nothing_is_left(&self) {
         assert_eq!(self.leftovers(), Vec::<String>::new());
     }
 
     /// The updates in the newest checkpoint; none where none was written. Whatever is there must load.
     #[track_caller]
-    pub fn checkpoint(&self) -> Option<u64> {
+    pub(crate) fn checkpoint(&self) -> Option<u64> {
         match checkpoint::latest_good(&self.run.file("checkpoints")) {
             Ok(found) => {
                 assert!(found.skipped.is_empty(), "{:?}", found.skipped);
@@ -106,13 +106,13 @@ impl Aftermath {
 
     /// What was to be found in the run's checkpoints after an end at this moment.
     #[track_caller]
-    pub fn assert_checkpoint(&self, moment: Moment) {
+    pub(crate) fn assert_checkpoint(&self, moment: Moment) {
         assert_eq!(self.checkpoint().is_some(), moment == Moment::Checkpoint);
     }
 
     /// The summary is there and says the same as the command.
     #[track_caller]
-    pub fn assert_failed(&self, ended: &Ended) {
+    pub(crate) fn assert_failed(&self, ended: &Ended) {
         assert_eq!(ended.code(), Some(75), "{ended}");
         let summary = self.run.summary();
         assert_eq!(summary["status"], "failed");
@@ -122,7 +122,7 @@ impl Aftermath {
 
 /// The digest of a job's parameters when nothing befalls it.
 #[track_caller]
-pub fn undisturbed(lab: &Lab, job: &Job) -> serde_json::Value {
+pub(crate) fn undisturbed(lab: &Lab, job: &Job) -> serde_json::Value {
     job.write(lab);
     lab.hcrun(["run", "job.toml"]).succeed();
     lab.run().summary()["parameter_digest"].clone()
@@ -130,6 +130,6 @@ pub fn undisturbed(lab: &Lab, job: &Job) -> serde_json::Value {
 
 /// Waits until none of the run's processes but a stopped launcher lives.
 #[track_caller]
-pub fn until_workers_are_gone(run: &Run, within: Duration) {
+pub(crate) fn until_workers_are_gone(run: &Run, within: Duration) {
     until("the end of all workers", within, || run.workers().is_empty().then_some(()));
 }
