@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -21,7 +21,7 @@ impl Process {
         Process(i32::try_from(id).unwrap())
     }
 
-    fn path(self) -> std::path::PathBuf {
+    fn path(self) -> PathBuf {
         format!("/proc/{}", self.0).into()
     }
 
@@ -50,18 +50,20 @@ impl Process {
         fs::read(self.path().join("environ")).unwrap_or_default()
     }
 
+    /// What its descriptors lead to, where the system shows them.
+    pub fn open_files(self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path().join("fd")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+    }
+
     fn mentions(self, text: &[u8]) -> bool {
         self.command_line().windows(text.len()).any(|window| window == text)
     }
 
     /// Socket inodes that it holds open, where the system shows them.
     fn sockets(self) -> BTreeSet<u64> {
-        let entries = fs::read_dir(self.path().join("fd")).into_iter().flatten().flatten();
-        let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
-        let inode = |link: std::path::PathBuf| {
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        };
-        links.filter_map(inode).collect()
+        let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+        self.open_files().into_iter().filter_map(inode).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use hcrun_engine::data::DataError;
 use hcrun_net::BindError;
 use hcrun_net::group::FormError;
 use hcrun_net::join::{BundleError, JoinBundle, JoinError};
@@ -74,6 +75,14 @@ impl WorkerError {
             _ => return None,
         };
         Some(FailureReport { class, peer: None, step: None, text: crate::chain(self) })
+    }
+
+    /// What only this worker's zone may see: a value of a row.
+    pub fn local_detail(&self) -> Option<String> {
+        match self {
+            WorkerError::Prepare(PrepareError::Data(DataError::Table(error))) => error.local_detail(),
+            _ => None,
+        }
     }
 }
 

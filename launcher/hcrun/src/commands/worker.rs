@@ -53,7 +53,12 @@ fn split_pair(pair: &OsStr) -> Result<(ShardId, PathBuf)> {
 }
 
 fn failure(error: &WorkerError) -> Failure {
-    Failure::new(code(error), "this worker has left the job").caused_by(error)
+    let failure = Failure::new(code(error), "this worker has left the job").caused_by(error);
+    // This process's own output stays in its zone.
+    match error.local_detail() {
+        Some(detail) => failure.because(detail),
+        None => failure,
+    }
 }
 
 fn code(error: &WorkerError) -> &'static Code {
