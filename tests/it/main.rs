@@ -1,0 +1,12 @@
+//! Whole runs of the command against what it promises.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod curves;
+mod equality;
+mod forged;
+mod inputs;
+mod ledger;
+mod residency;
+mod resume;
+mod watch;
