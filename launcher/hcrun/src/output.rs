@@ -51,7 +51,7 @@ impl Output {
             let envelope = Envelope { schema: SCHEMA, ok: true, data: Some(data), error: None };
             write_line(&to_json(&envelope));
         } else {
-            write_line(text().trim_end_matches('\n'));
+            write_line(&printable(text().trim_end_matches('\n')));
         }
     }
 
@@ -63,13 +63,13 @@ impl Output {
     /// A remark for people; not data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            eprintln!("{}", printable(text));
         }
     }
 
     /// Something a person should look at; printed also when quiet.
     pub fn warn(&self, text: &str) {
-        eprintln!("warning: {text}");
+        eprintln!("warning: {}", printable(text));
     }
 
     pub fn failure(&self, failure: &Failure) -> ExitCode {
@@ -78,7 +78,7 @@ impl Output {
                 Envelope::<()> { schema: SCHEMA, ok: false, data: None, error: Some(failure.to_json()) };
             write_line(&to_json(&envelope));
         } else {
-            eprintln!("{failure}");
+            eprintln!("{}", printable(&failure.to_string()));
         }
         ExitCode::from(failure.exit_code())
     }
@@ -124,6 +124,13 @@ pub fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Without control characters but line ends and tabs: what workers, files and models say must not drive the
+/// terminal it is read on.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
 pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("answers have string keys only")
 }
@@ -132,4 +139,17 @@ fn write_line(text: &str) {
     // A reader that went away (`| head`) is no failure of ours.
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_others_say_does_not_drive_the_terminal() {
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\u{9b}1m\n\tc\u{7}"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}1m\n\tc\u{fffd}"
+        );
+    }
 }

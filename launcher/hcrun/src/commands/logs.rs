@@ -55,18 +55,11 @@ fn read(run: &RunDir, args: &LogsArgs) -> Result<Vec<Log>> {
             let bytes =
                 fs::read(&path).map_err(|error| unreadable(path.display().to_string(), error.to_string()))?;
             let text = String::from_utf8_lossy(&bytes);
-            let mut lines: Vec<String> = text.lines().map(printable).collect();
+            let mut lines: Vec<String> = text.lines().map(crate::output::printable).collect();
             if let Some(last) = args.lines {
                 lines.drain(..lines.len().saturating_sub(last));
             }
             Ok(Log { slot, lines })
         })
-        .collect()
-}
-
-/// Without control characters: a log must not drive the terminal it is read on.
-fn printable(line: &str) -> String {
-    line.chars()
-        .map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character })
         .collect()
 }

@@ -147,7 +147,7 @@ fn tell_differences(prepared: &Prepared, meta: &Meta, output: &Output) {
     let differ = meta.differences(&now);
     if !differ.is_empty() {
         output.note(&format!(
-            "{} differ from the checkpoint's: the run goes on, its losses may differ in the last bits",
+            "not as at the checkpoint: {}; the run goes on, its losses may differ in the last bits",
             differ.join(", ")
         ));
     }

@@ -144,7 +144,7 @@ fn line(row: &StepRow, running: &Running, total_steps: u64) -> String {
 
 /// A closed stderr must not stop a training.
 fn print(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", output::printable(text));
 }
 
 #[cfg(test)]
