@@ -65,7 +65,8 @@ pub enum WorkerError {
 
 impl WorkerError {
     /// What the coordinator is told; none where it knows or cannot be reached.
-    fn report(&self) -> Option<FailureReport> {
+    /// `away`: it is in another zone.
+    fn report(&self, away: bool) -> Option<FailureReport> {
         let class = match self {
             WorkerError::Prepare(error) => error.class(),
             WorkerError::Lane(_) => FailureClass::Address,
@@ -74,7 +75,12 @@ impl WorkerError {
             WorkerError::Train(failure) => return failure.report(),
             _ => return None,
         };
-        Some(FailureReport { class, peer: None, step: None, text: crate::chain(self) })
+        let text = match self {
+            WorkerError::Prepare(error) if away => error.text_for_elsewhere(),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| crate::chain(self));
+        Some(FailureReport { class, peer: None, step: None, text })
     }
 
     /// What only this worker's zone may see: a value of a row.
@@ -100,10 +106,11 @@ pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
     let panics = harden::remember_panics();
     let bundle = JoinBundle::read(&settings.bundle)?;
     let session = join(&settings, &bundle)?;
+    let away = bundle.coordinator_zone != bundle.zone;
     let leaving = watch_end(&session);
     let result = guarded(&panics, || work::work(&settings, &bundle, &session, &leaving));
     match &result {
-        Err(error) => match error.report() {
+        Err(error) => match error.report(away) {
             Some(report) => session.fail(report),
             None => session.leave(),
         },

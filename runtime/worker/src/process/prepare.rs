@@ -89,6 +89,25 @@ impl PrepareError {
     }
 }
 
+impl PrepareError {
+    /// Names of folders and files stay in their zone, with the log; none where the error names none.
+    pub(super) fn text_for_elsewhere(&self) -> Option<String> {
+        let (shard, what) = match self {
+            PrepareError::NotHere { shard, .. }
+            | PrepareError::File(ShardFileError::Missing { shard, .. }) => (shard, "is not on this node"),
+            PrepareError::File(ShardFileError::NotAFile { shard, .. }) => (shard, "is not a plain file"),
+            PrepareError::File(ShardFileError::Read { shard, .. }) => (shard, "cannot be read"),
+            PrepareError::File(
+                ShardFileError::Empty { shard, .. }
+                | ShardFileError::Size { shard, .. }
+                | ShardFileError::Hash { shard, .. },
+            ) => (shard, "is not as its manifest says"),
+            _ => return None,
+        };
+        Some(format!("shard `{shard}` {what}: the worker's own log names the file"))
+    }
+}
+
 /// Checks the assignment, opens the shards and builds the trainer.
 ///
 /// `own` slot and zone are the certificate's, `coordinator_zone` is that of the coordinator's.
