@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -101,6 +102,19 @@ impl RunDir {
         }
     }
 
+    /// As [`Self::lock`], but waits a moment for whoever clears up behind a launcher that was killed.
+    pub fn lock_soon(self) -> Result<LockedRunDir> {
+        let since = Instant::now();
+        loop {
+            match self.clone().lock() {
+                Err(failure) if failure.code == &codes::RUN_BUSY && since.elapsed() < CLEARED_WITHIN => {
+                    std::thread::sleep(PAUSE);
+                }
+                locked => return locked,
+            }
+        }
+    }
+
     /// Whether some process runs it now.
     pub fn is_live(&self) -> bool {
         File::open(self.file(files::LOCK))
@@ -133,6 +147,10 @@ impl RunDir {
         File::options().create(true).truncate(false).write(true).open(self.file(files::LOCK))
     }
 }
+
+/// Clearing up removes a few files.
+const CLEARED_WITHIN: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let code = match error.kind() {
