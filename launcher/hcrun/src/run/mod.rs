@@ -9,6 +9,7 @@ mod finish;
 mod join;
 mod keeper;
 mod local;
+mod memory;
 mod outcome;
 mod record;
 mod resumed;
@@ -106,7 +107,9 @@ fn check_serving(prepared: &Prepared, serve: &ServeArgs) -> Result<()> {
             Err(Failure::new(&codes::USAGE, "workers on other hosts need an address of this one")
                 .hint("add --listen IP, an address of this host that the workers can reach"))
         }
-        _ => Ok(()),
+        // Whoever waits may start all of them elsewhere.
+        _ if serve.wait_for_workers => Ok(()),
+        _ => memory::check(prepared),
     }
 }
 
