@@ -16,8 +16,8 @@ use crate::model::Model;
 use crate::optimizer::{Optimizer, StepScalars};
 use crate::spec::ModelSpec;
 
-/// Held-out samples computed at once.
-const EVALUATION_BATCH: usize = 64;
+/// Held-out samples computed at once; activations of a few windows stay in the cache.
+const EVALUATION_BATCH: usize = 16;
 
 /// See [`Trainer`].
 pub struct ModelTrainer {
