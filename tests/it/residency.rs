@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[test]
 fn public_workers_never_open_a_restricted_file_even_if_they_have_one() {
     let lab = lab!();
-    let job = Job::tables().train("steps = 40");
+    let job = Job::tables().train("steps = 100000");
     job.write(&lab);
     let copy = |folder: &str, shard: &Shard| lab.write(&format!("{folder}/{}", shard.file), &shard.contents);
     let (held, trap) = (copy("private", &job.shards[0]), copy("public", &job.shards[0]));
@@ -40,8 +40,9 @@ fn public_workers_never_open_a_restricted_file_even_if_they_have_one() {
     for (slot, worker) in workers.iter().filter(|(slot, _)| slot.starts_with("public")) {
         assert_unaware(slot, worker.process(), "secret");
     }
+    launcher.signal(Signal::INT);
     let ended = launcher.end_within(LIMIT);
-    assert!(ended.status.success(), "{ended}");
+    assert_eq!(ended.code(), Some(130), "{ended}");
     for (slot, worker) in workers {
         let ended = worker.end_within(LIMIT);
         assert!(ended.status.success(), "{slot}: {ended}");
