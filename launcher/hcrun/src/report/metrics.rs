@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -18,6 +18,7 @@ pub enum Row {
 pub struct StepRow {
     /// Counted from 1 for people: the number of updates applied.
     pub step: u64,
+    #[serde(deserialize_with = "number_or_nan")]
     pub loss: f64,
     pub samples_per_s: f64,
     /// Wall time.
@@ -35,6 +36,7 @@ pub struct StepRow {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EvaluationRow {
     pub step: u64,
+    #[serde(deserialize_with = "number_or_nan")]
     pub loss: f64,
     /// Of the loss: `nats per byte`, `nats`, `squared error`.
     pub unit: String,
@@ -43,6 +45,11 @@ pub struct EvaluationRow {
     pub accuracy: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rmse: Option<f64>,
+}
+
+/// JSON has no NaN: what is not finite is written as null.
+pub(super) fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Appends rows; each is one write, so a crash leaves whole lines but perhaps the last.
@@ -71,11 +78,12 @@ pub fn read(path: &Path) -> io::Result<(Vec<StepRow>, Vec<EvaluationRow>)> {
         match serde_json::from_str(&line?) {
             Ok(Row::Step(row)) => {
                 steps.truncate(steps.partition_point(|earlier| earlier.step < row.step));
-                evaluations.retain(|earlier| earlier.step < row.step);
+                // The evaluation after a step may be there before the last worker lets the step be committed.
+                evaluations.truncate(evaluations.partition_point(|earlier| earlier.step <= row.step));
                 steps.push(row);
             }
             Ok(Row::Evaluation(row)) => {
-                evaluations.retain(|earlier| earlier.step < row.step);
+                evaluations.truncate(evaluations.partition_point(|earlier| earlier.step < row.step));
                 evaluations.push(row);
             }
             Err(_) => {}
@@ -97,10 +105,15 @@ mod tests {
             file.write(&Row::Step(StepRow { step, loss, ..StepRow::default() })).unwrap();
             file.write(&Row::Evaluation(EvaluationRow { step, loss, ..EvaluationRow::default() })).unwrap();
         }
+        file.write(&Row::Step(StepRow { step: 3, loss: f64::NAN, ..StepRow::default() })).unwrap();
+        assert!(read(&path).unwrap().0[2].loss.is_nan());
+        // An evaluation that overtakes its step stays.
+        file.write(&Row::Evaluation(EvaluationRow { step: 3, ..EvaluationRow::default() })).unwrap();
+        file.write(&Row::Step(StepRow { step: 3, loss: 2.0, ..StepRow::default() })).unwrap();
         file.file.write_all(b"{\"kind\":\"step\",\"st").unwrap();
         let (steps, evaluations) = read(&path).unwrap();
         let losses: Vec<(u64, f64)> = steps.iter().map(|row| (row.step, row.loss)).collect();
-        assert_eq!(losses, [(1, 5.0), (2, 4.5)]);
-        assert_eq!(evaluations.len(), 2);
+        assert_eq!(losses, [(1, 5.0), (2, 4.5), (3, 2.0)]);
+        assert_eq!(evaluations.iter().map(|row| row.step).collect::<Vec<_>>(), [1, 2, 3]);
     }
 }

@@ -63,6 +63,7 @@ pub struct Summary {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    #[serde(deserialize_with = "super::metrics::number_or_nan")]
     pub loss: f64,
     pub unit: String,
     pub samples: u64,
