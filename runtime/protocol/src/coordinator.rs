@@ -238,6 +238,8 @@ pub struct Coordinator {
     stored: Option<Step>,
     finished_steps: Option<(u64, bool)>,
     stopping: bool,
+    /// Committed steps since the last that changed something.
+    skipped: u64,
     evidence: Evidence,
     naps: Naps,
     next_heartbeat: Time,
@@ -248,6 +250,9 @@ const HEARTBEAT_INTERVAL: Span = Span::from_millis(500);
 
 /// Left of `detect_within` for telling everybody and ending the processes.
 const STOP_ALLOWANCE: Span = Span::from_millis(600);
+
+/// One bad batch is skipped and forgotten; this many in a row have another cause.
+const MAX_SKIPPED: u64 = 20;
 
 impl Coordinator {
     pub fn new(now: Time, settings: Settings) -> Coordinator {
@@ -268,6 +273,7 @@ impl Coordinator {
             stored: None,
             finished_steps: None,
             stopping: false,
+            skipped: 0,
             evidence: Evidence::default(),
             naps: Naps::new(now),
             next_heartbeat: now + HEARTBEAT_INTERVAL,
@@ -448,6 +454,7 @@ impl Coordinator {
         match self.commits.add(rank, step, digests, report) {
             Ok(committed) => {
                 for commit::Committed { step, digest, reports } in committed {
+                    self.count_skipped(now, step, &reports);
                     self.event(Event::Committed { step, digest, reports });
                 }
             }
@@ -457,6 +464,17 @@ impl Coordinator {
             Err(commit::Refusal::OutOfOrder { rank, text }) => {
                 self.suspect(now, Some(rank), FailureKind::Protocol, text);
             }
+        }
+    }
+
+    /// A gradient that is not finite changes nothing; where all are so, training on is a waste.
+    fn count_skipped(&mut self, now: Time, step: Step, reports: &[StepReport]) {
+        let skipped = reports.first().is_some_and(|report| report.skipped);
+        self.skipped = if skipped { self.skipped + 1 } else { 0 };
+        if self.skipped == MAX_SKIPPED {
+            let steps = step.next();
+            let text = format!("{MAX_SKIPPED} steps in a row had no finite gradient, up to step {steps}");
+            self.suspect(now, None, FailureKind::NotFinite, text);
         }
     }
 

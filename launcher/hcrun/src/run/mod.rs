@@ -157,7 +157,7 @@ fn execute(
     let (status, failure) = match ended {
         Ok(outcome) => {
             let here = (!serve.wait_for_workers).then(hcrun_worker::process::node_name);
-            outcome::conclude(&outcome, signal.get().copied(), dir, here.as_deref())
+            outcome::conclude(&outcome, signal.get().copied(), dir, here.as_deref(), recorder.tally.loss_last)
         }
         Err(failure) => (crate::report::Status::Failed, Some(failure)),
     };

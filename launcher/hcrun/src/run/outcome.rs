@@ -9,15 +9,20 @@ use crate::failure::Failure;
 use crate::report::Status;
 use crate::run_dir::RunDir;
 
-/// Status for the summary and, where the run was not done, why. `here`: the node of workers that ended
+/// Status for the summary and, where the run was not done, why. `loss`: of the last step. `here`: the node of workers that ended
 /// before they could say theirs, where the launcher started them.
 pub(super) fn conclude(
     outcome: &Outcome,
     signal: Option<Signal>,
     dir: &RunDir,
     here: Option<&str>,
+    loss: Option<f64>,
 ) -> (Status, Option<Failure>) {
     match outcome {
+        Outcome::Done { .. } if loss.is_some_and(|loss| !loss.is_finite()) => {
+            let failure = Failure::new(&codes::LOSS_NOT_FINITE, "the training ended without a finite loss");
+            (Status::Failed, Some(failure.at(dir.path.display().to_string())))
+        }
         Outcome::Done { .. } => (Status::Done, None),
         Outcome::Stopped { steps } => (Status::Stopped, stopped(*steps, signal, dir)),
         Outcome::Killed => {
@@ -58,6 +63,7 @@ fn failed(failure: &JobFailure, dir: &RunDir, here: Option<&str>) -> Failure {
     let who = match (&failure.slot, node, &failure.zone) {
         (Some(slot), Some(node), Some(zone)) => format!("worker {slot} on node {node} in zone {zone}"),
         (Some(slot), None, Some(zone)) => format!("worker {slot} in zone {zone}"),
+        _ if failure.kind == FailureKind::NotFinite => "all workers".to_owned(),
         _ => "the launcher".to_owned(),
     };
     let (code, what) = describe(failure, here.is_some());
@@ -88,6 +94,7 @@ fn describe(failure: &JobFailure, started: bool) -> (&'static Code, &'static str
         FailureKind::Build => (&codes::VERSION_DIFFERS, "a worker is another program than this launcher"),
         FailureKind::Policy => (&codes::ASSIGNMENT_REFUSED, "a worker refused its assignment"),
         FailureKind::Data => (&codes::SHARD_CHANGED, "a worker cannot use its data"),
+        FailureKind::NotFinite => (&codes::LOSS_NOT_FINITE, "the training has come to nothing"),
         FailureKind::Training => (&codes::TRAINING_FAILED, "the training failed"),
         FailureKind::Divergence => (&codes::PARAMETERS_DIFFER, "workers hold different parameters"),
         FailureKind::Internal | FailureKind::Protocol => (&codes::INTERNAL, "a worker misbehaved"),

@@ -19,6 +19,8 @@ pub enum FailureKind {
     Address,
     /// The training itself failed.
     Training,
+    /// No step changes anything any more, because no gradient is finite.
+    NotFinite,
     /// Replicas hold different parameters.
     Divergence,
     /// A broken invariant in a worker.

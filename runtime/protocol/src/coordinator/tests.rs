@@ -374,3 +374,24 @@ fn one_worker_of_the_checkpoint_zone_speaks_for_all() {
     let said = say(&mut coordinator, Time::ZERO, 0, ToCoordinator::StateSent { step: Step(0) });
     assert!(said.iter().any(|output| matches!(output, Output::Event(Event::Failing { .. }))), "{said:?}");
 }
+
+#[test]
+fn a_training_that_changes_nothing_any_more_is_ended() {
+    let mut coordinator = training(1);
+    let mut step = 0;
+    let mut train = |coordinator: &mut Coordinator, steps: u64, skipped: bool| {
+        for _ in 0..steps {
+            let report = StepReport { skipped, ..StepReport::default() };
+            let message = ToCoordinator::StepDone { step: Step(step), digests: vec![1], report };
+            coordinator.handle(Time::ZERO, Input::Message { slot: slot(0), message });
+            step += 1;
+        }
+    };
+    train(&mut coordinator, MAX_SKIPPED - 1, true);
+    train(&mut coordinator, 1, false);
+    train(&mut coordinator, MAX_SKIPPED - 1, true);
+    assert_eq!(coordinator.evidence.settled_at(), None);
+    train(&mut coordinator, 1, true);
+    let failure = failure(run_out(&mut coordinator).1);
+    assert_eq!((failure.kind, failure.slot), (FailureKind::NotFinite, None));
+}
