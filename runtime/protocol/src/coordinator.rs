@@ -305,7 +305,7 @@ impl Coordinator {
             Input::ProcessExited { slot, exit } => self.on_exited(now, &slot, exit),
             Input::Stored { step } => self.on_stored(step),
             Input::StoreFailed { step, cause } => {
-                let text = format!("the checkpoint after step {step} could not be stored: {cause}");
+                let text = format!("the checkpoint of {} steps could not be stored: {cause}", step.next());
                 self.suspect(now, None, FailureKind::Storage, text);
             }
             Input::Stop => self.on_stop(),
