@@ -7,7 +7,7 @@
 //! It never waits without a deadline, and it names one first cause: evidence is gathered for a moment
 //! after the first sign, because the peers of a killed worker often speak before its own link is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,17 +16,20 @@ use crate::control::{
     Refusal, SentBytes, StateArena, StepReport, ToCoordinator, ToWorker,
 };
 use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
+use crate::frame::FrameClass;
 use crate::time::{Span, Time};
 
 mod commit;
 mod evidence;
+mod handover;
 mod nap;
 mod watch;
 
 pub use evidence::{Failure, FailureKind};
 
-use commit::Commits;
+use commit::{Commits, Shape};
 use evidence::Evidence;
+use handover::Handovers;
 use nap::Naps;
 use watch::Watch;
 
@@ -185,6 +188,8 @@ pub struct Settings {
     /// Steps already in the state that the job starts from.
     pub start: Step,
     pub state: Vec<StateArena>,
+    /// Of the exchange: how many digests a step has.
+    pub buckets: usize,
     /// From a worker's fault to the stop of all processes.
     pub detect_within: Span,
     /// From one worker's coming to the next one's, until all have joined.
@@ -232,8 +237,7 @@ pub struct Coordinator {
     phase_since: Time,
     workers: Vec<Worker>,
     commits: Commits,
-    /// Ranks whose part of a checkpoint has arrived.
-    parts: BTreeMap<Step, Vec<Rank>>,
+    handovers: Handovers,
     storing: Option<Step>,
     stored: Option<Step>,
     finished_steps: Option<(u64, bool)>,
@@ -267,8 +271,8 @@ impl Coordinator {
             phase: Phase::Gathering,
             phase_since: now,
             workers: settings.workers.iter().map(worker).collect(),
-            commits: Commits::new(settings.workers.len(), settings.start),
-            parts: BTreeMap::new(),
+            commits: Commits::new(shape(&settings), settings.start),
+            handovers: Handovers::new(handing_over(&settings)),
             storing: None,
             stored: None,
             finished_steps: None,
@@ -412,8 +416,8 @@ impl Coordinator {
                     self.event(Event::Statistics { sums });
                 }
             }
-            (WorkerState::Training, ToCoordinator::StateSent { step }) if self.hands_state(rank) => {
-                self.on_state_sent(rank, step);
+            (WorkerState::Training, ToCoordinator::StateSent { step }) if self.handovers.awaits(rank) => {
+                self.on_state_sent(now, rank, step);
             }
             (WorkerState::Training, ToCoordinator::Finished { steps, stopped, sent, samples }) => {
                 self.workers[rank.index()].state = WorkerState::Finished;
@@ -461,7 +465,7 @@ impl Coordinator {
             Err(commit::Refusal::Differs { rank, text }) => {
                 self.suspect(now, Some(rank), FailureKind::Divergence, text);
             }
-            Err(commit::Refusal::OutOfOrder { rank, text }) => {
+            Err(commit::Refusal::Broken { rank, text }) => {
                 self.suspect(now, Some(rank), FailureKind::Protocol, text);
             }
         }
@@ -478,22 +482,19 @@ impl Coordinator {
         }
     }
 
-    /// Whether this worker's part of a checkpoint is waited for.
-    fn hands_state(&self, rank: Rank) -> bool {
-        self.settings.workers[rank.index()].zone == self.settings.assignments[0].checkpoint_zone
-    }
-
     /// Where one voice is enough, it is the first of the zone whose state is stored: sums of other zones'
     /// rows reach it as sums, and nothing more crosses a border.
     fn speaks(&self, rank: Rank) -> bool {
-        let mut ranks = (0..self.workers.len()).map(Rank::from_index);
-        ranks.find(|rank| self.hands_state(*rank)) == Some(rank)
+        self.handovers.first() == Some(rank)
     }
 
-    fn on_state_sent(&mut self, rank: Rank, step: Step) {
-        let parts = self.parts.entry(step).or_default();
-        if !parts.contains(&rank) {
-            parts.push(rank);
+    fn on_state_sent(&mut self, now: Time, rank: Rank, step: Step) {
+        if !self.commits.has_reported(rank, step) {
+            let text = format!("handed over the state after step {step}, which it has not reported");
+            return self.suspect(now, Some(rank), FailureKind::Protocol, text);
+        }
+        if let Err(handover::Refusal { rank, text }) = self.handovers.add(rank, step) {
+            self.suspect(now, Some(rank), FailureKind::Protocol, text);
         }
     }
 
@@ -644,19 +645,13 @@ impl Coordinator {
     /// A checkpoint may be stored when all its parts are here and its step is committed. One is written at a
     /// time; where they come faster than the disk writes, the newest overtakes those that wait.
     fn store_complete(&mut self) {
-        let ranks = (0..self.workers.len()).map(Rank::from_index);
-        let expected = ranks.filter(|rank| self.hands_state(*rank)).count();
-        let committed = self.commits.last();
-        let complete =
-            |(step, parts): &(&Step, &Vec<Rank>)| parts.len() == expected && committed >= Some(**step);
-        let Some(newest) = self.parts.iter().rev().find(complete).map(|(step, _)| *step) else { return };
-        let newer = self.parts.split_off(&newest);
-        for step in std::mem::replace(&mut self.parts, newer).into_keys() {
+        let Some(newest) = self.handovers.newest_complete(self.commits.last()) else { return };
+        for step in self.handovers.overtake(newest) {
             self.outputs.push_back(Output::Discard { step });
             self.event(Event::Discarded { step });
         }
         if self.storing.is_none() {
-            self.parts.remove(&newest);
+            self.handovers.take(newest);
             self.storing = Some(newest);
             self.outputs.push_back(Output::Store { step: newest });
         }
@@ -667,7 +662,7 @@ impl Coordinator {
         let nothing_done = steps == self.settings.start.0;
         let last = Step(steps.saturating_sub(1));
         let complete = nothing_done || (self.stored == Some(last) && self.commits.last() >= Some(last));
-        if self.parts.is_empty() && self.storing.is_none() && complete {
+        if self.handovers.is_empty() && self.storing.is_none() && complete {
             self.tell_all(WorkerState::Finished, &ToWorker::Release);
             self.end(if stopped { Outcome::Stopped { steps } } else { Outcome::Done { steps } });
         }
@@ -814,6 +809,20 @@ fn watched(state: WorkerState) -> bool {
 /// How long one side may be silent before the other gives it up, so that all have stopped in time.
 pub fn silence_limit(detect_within: Span) -> Span {
     detect_within.saturating_sub(STOP_ALLOWANCE)
+}
+
+/// Sent bytes are told by class and zone that has workers.
+fn shape(settings: &Settings) -> Shape {
+    let zones: BTreeSet<&ZoneId> = settings.workers.iter().map(|worker| &worker.zone).collect();
+    let rows = zones.len() * FrameClass::ALL.len();
+    Shape { ranks: settings.workers.len(), buckets: settings.buckets, rows }
+}
+
+/// Those whose parts of a checkpoint are waited for.
+fn handing_over(settings: &Settings) -> impl Iterator<Item = Rank> {
+    let zone = settings.assignments.first().map(|assignment| &assignment.checkpoint_zone);
+    let ranks = settings.workers.iter().enumerate();
+    ranks.filter(move |(_, worker)| Some(&worker.zone) == zone).map(|(index, _)| Rank::from_index(index))
 }
 
 fn describe(build: &Build) -> String {

@@ -62,6 +62,8 @@ pub struct Job {
     pub stop_at: Option<Time>,
 }
 
+/// One whose digest is always the same, and one that may diverge.
+const BUCKETS: usize = 2;
 const CHECKPOINT_ZONE: &str = "private";
 const STORE_TIME: Span = Span::from_millis(40);
 const SAMPLE_INTERVAL: Span = Span::from_millis(100);
@@ -114,6 +116,7 @@ impl Job {
             workers,
             start: Step(0),
             state: Vec::new(),
+            buckets: BUCKETS,
             detect_within: self.detect_within,
             join_within: Span::from_secs(30),
             prepare_within: Span::from_secs(30),

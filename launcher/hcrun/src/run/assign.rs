@@ -49,6 +49,7 @@ pub(super) fn settings(prepared: &Prepared, job: JobId, start: &Start, waits: bo
         workers: workers.clone(),
         start: start.step,
         state: start.state.clone(),
+        buckets: prepared.plan.exchange.buckets,
         detect_within: detect_within(prepared),
         join_within: if waits { Span::from_secs(TICKET_LIFETIME.as_secs()) } else { join_within(prepared) },
         prepare_within: PREPARE_WITHIN,

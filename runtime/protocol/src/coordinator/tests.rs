@@ -42,6 +42,7 @@ fn coordinator(workers: u16) -> Coordinator {
         assignments: (0..workers).map(assignment).collect(),
         start: Step(0),
         state: vec![],
+        buckets: 2,
         detect_within: DETECT,
         join_within: Span::from_secs(30),
         prepare_within: Span::from_secs(60),
@@ -347,9 +348,9 @@ fn state_on_a_slow_link_is_a_sign_of_life() {
 
 #[test]
 fn one_worker_of_the_checkpoint_zone_speaks_for_all() {
-    let mut coordinator = coordinator(3);
-    let public = ZoneId::new("public").unwrap();
-    coordinator.settings.workers[0].zone = public;
+    let mut settings = coordinator(3).settings;
+    settings.workers[0].zone = ZoneId::new("public").unwrap();
+    let mut coordinator = Coordinator::new(Time::ZERO, settings);
     let everybody = 0..3;
     everybody.clone().for_each(|index| coordinator.workers[index].state = WorkerState::Training);
     coordinator.phase = Phase::Training;
@@ -382,7 +383,7 @@ fn a_training_that_changes_nothing_any_more_is_ended() {
     let mut train = |coordinator: &mut Coordinator, steps: u64, skipped: bool| {
         for _ in 0..steps {
             let report = StepReport { skipped, ..StepReport::default() };
-            let message = ToCoordinator::StepDone { step: Step(step), digests: vec![1], report };
+            let message = ToCoordinator::StepDone { step: Step(step), digests: vec![7, 1], report };
             coordinator.handle(Time::ZERO, Input::Message { slot: slot(0), message });
             step += 1;
         }
@@ -394,4 +395,45 @@ fn a_training_that_changes_nothing_any_more_is_ended() {
     train(&mut coordinator, 1, true);
     let failure = failure(run_out(&mut coordinator).1);
     assert_eq!((failure.kind, failure.slot), (FailureKind::NotFinite, None));
+}
+
+#[test]
+fn a_report_of_another_shape_is_its_workers_fault() {
+    let sent = SentBytes { to_zone: zone(), class: crate::frame::FrameClass::Parameters, bytes: 1 };
+    // One zone, six classes.
+    let rows = |rows| StepReport { sent: vec![sent.clone(); rows], ..StepReport::default() };
+    for (digests, report, text) in [
+        (vec![1; 3], rows(0), "sent 3 digests of 2 buckets in step 0"),
+        (vec![], rows(0), "sent 0 digests of 2 buckets in step 0"),
+        (vec![1; 2], rows(7), "sent 7 rows of sent bytes, 6 at most in step 0"),
+    ] {
+        let mut coordinator = training(2);
+        say(&mut coordinator, Time::ZERO, 0, done(0, 1));
+        say(&mut coordinator, Time::ZERO, 1, ToCoordinator::StepDone { step: Step(0), digests, report });
+        let failure = failure(run_out(&mut coordinator).1);
+        assert_eq!((failure.kind, failure.slot), (FailureKind::Protocol, Some(slot(1))));
+        assert_eq!(failure.text, text);
+    }
+    let mut coordinator = training(1);
+    let message = ToCoordinator::StepDone { step: Step(0), digests: vec![1; 2], report: rows(6) };
+    say(&mut coordinator, Time::ZERO, 0, message);
+    assert_eq!(coordinator.committed(), Some(Step(0)));
+}
+
+#[test]
+fn state_of_a_step_that_was_not_reported_or_is_stored_is_refused() {
+    let state = |step| ToCoordinator::StateSent { step: Step(step) };
+    let mut early = training(1);
+    say(&mut early, Time::ZERO, 0, done(0, 1));
+    say(&mut early, Time::ZERO, 0, state(1));
+    let mut late = training(1);
+    say(&mut late, Time::ZERO, 0, done(0, 1));
+    say(&mut late, Time::ZERO, 0, state(0));
+    late.handle(Time::ZERO, Input::Stored { step: Step(0) });
+    assert_eq!(late.evidence.settled_at(), None);
+    say(&mut late, Time::ZERO, 0, state(0));
+    for mut coordinator in [early, late] {
+        let failure = failure(run_out(&mut coordinator).1);
+        assert_eq!((failure.kind, failure.slot), (FailureKind::Protocol, Some(slot(0))), "{}", failure.text);
+    }
 }
