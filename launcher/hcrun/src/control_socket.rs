@@ -15,7 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::run_dir::{RunDir, files};
 
 /// A request or answer is a line; whoever sends more is not one of ours.
-const MAX_LINE_BYTES: u64 = 64 << 10;
+const MAX_REQUEST_BYTES: u64 = 4 << 10;
+/// 1,024 workers with their names and states take a tenth.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
+/// Where no connection can be taken, as without free file descriptors, the next cannot either for a while.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The one thread that serves must not wait for a client that says nothing.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -63,12 +67,15 @@ impl ControlServer {
         std::thread::Builder::new().name("control-socket".to_owned()).spawn({
             let ending = Arc::clone(&ending);
             move || {
-                for stream in listener.incoming().flatten() {
+                for stream in listener.incoming() {
                     if ending.load(Ordering::SeqCst) {
                         break;
                     }
-                    // A client that breaks off is its own affair.
-                    let _ = serve(stream, &answer);
+                    match stream {
+                        // A client that breaks off is its own affair.
+                        Ok(stream) => drop(serve(stream, &answer)),
+                        Err(_) => std::thread::sleep(RETRY_AFTER),
+                    }
                 }
             }
         })?;
@@ -89,13 +96,13 @@ impl Drop for ControlServer {
 pub fn ask(run: &RunDir, request: Request) -> io::Result<LiveStatus> {
     let stream = connect(run)?;
     write_line(&stream, &request)?;
-    read_line(&stream)
+    read_line(&stream, MAX_ANSWER_BYTES)
 }
 
 fn serve(stream: UnixStream, answer: &impl Fn(Request) -> LiveStatus) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
     stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
-    let request = read_line(&stream)?;
+    let request = read_line(&stream, MAX_REQUEST_BYTES)?;
     write_line(&stream, &answer(request))
 }
 
@@ -121,9 +128,9 @@ fn write_line<T: Serialize>(mut stream: &UnixStream, value: &T) -> io::Result<()
     stream.write_all(&line)
 }
 
-fn read_line<T: for<'de> Deserialize<'de>>(stream: &UnixStream) -> io::Result<T> {
+fn read_line<T: for<'de> Deserialize<'de>>(stream: &UnixStream, limit: u64) -> io::Result<T> {
     let mut line = String::new();
-    BufReader::new(stream.take(MAX_LINE_BYTES)).read_line(&mut line)?;
+    BufReader::new(stream.take(limit)).read_line(&mut line)?;
     serde_json::from_str(&line).map_err(io::Error::other)
 }
 
@@ -142,7 +149,12 @@ mod tests {
             step: 3,
             steps: 10,
             loss: None,
-            workers: Vec::new(),
+            workers: (0..1_024)
+                .map(|index| LiveWorker {
+                    slot: format!("{}-{index}", "p".repeat(40)),
+                    state: "training".to_owned(),
+                })
+                .collect(),
         })
         .unwrap();
         let socket = run.file(files::CONTROL_SOCKET);
@@ -151,6 +163,7 @@ mod tests {
         let stream = connect(&run).unwrap();
         (&stream).write_all(b"nonsense\n").unwrap();
         assert_eq!(ask(&run, Request::Stop).unwrap().state, "Stop");
+        assert_eq!(ask(&run, Request::Status).unwrap().workers.len(), 1_024);
         drop(server);
         assert!(!socket.exists());
         assert!(ask(&run, Request::Status).is_err());

@@ -15,8 +15,8 @@ use crate::control::{
     Activity, AssignedWorker, Assignment, Build, EvaluationSums, FailureReport, LinkReport, MemberAddress,
     Refusal, SentBytes, StateArena, StepReport, ToCoordinator, ToWorker,
 };
-use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
 use crate::frame::FrameClass;
+use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
 use crate::time::{Span, Time};
 
 mod commit;

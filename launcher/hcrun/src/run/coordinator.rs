@@ -16,6 +16,9 @@ use hcrun_protocol::frame::SegmentHeader;
 use hcrun_protocol::{SlotId, Step, Time, control_codec};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
+mod members;
+
+use self::members::Members;
 use super::local::LocalBackend;
 use super::state::Assembly;
 use super::stop::StopRequest;
@@ -67,6 +70,7 @@ enum ToLink {
 
 struct Driver<'a> {
     machine: Coordinator,
+    members: Members,
     started: Instant,
     links: BTreeMap<SlotId, UnboundedSender<ToLink>>,
     writers: Vec<tokio::task::JoinHandle<()>>,
@@ -102,6 +106,7 @@ pub(super) async fn drive(control: Control<'_>) -> Outcome {
     let (arrivals, mut arrived) = channel(READ_AHEAD);
     let (stored, mut done) = unbounded_channel();
     let mut driver = Driver {
+        members: Members::of(&settings),
         machine: Coordinator::new(Time::ZERO, settings),
         started: Instant::now(),
         links: BTreeMap::new(),
@@ -167,13 +172,27 @@ impl Driver<'_> {
             let text = format!("refused {}: only workers join", link.peer());
             return self.on_stranger(|observer| observer.on_note(&text));
         };
+        if self.links.contains_key(&slot) {
+            // What is said to a slot must go on reaching the one that had it first.
+            let text = format!("refused {}: another worker has had this slot's link", link.peer());
+            tokio::spawn(link.close(CloseCode::SecondLink, "another worker has had this slot's link"));
+            return self.on_stranger(|observer| observer.on_note(&text));
+        }
         let zone = link.peer().zone.clone();
         let (sender, receiver) = link.split();
         let (outgoing, queue) = unbounded_channel();
         self.links.insert(slot.clone(), outgoing);
-        self.writers.push(tokio::spawn(write(sender, queue)));
-        tokio::spawn(read(slot.clone(), receiver, self.arrivals.clone()));
-        self.feed(Input::Connected { slot, zone });
+        self.feed(Input::Connected { slot: slot.clone(), zone });
+        if self.links.contains_key(&slot) {
+            self.writers.push(tokio::spawn(write(sender, queue)));
+            tokio::spawn(read(slot, receiver, self.arrivals.clone()));
+        } else {
+            // Refused: it is told so, and nothing it says is taken for the slot's word.
+            self.writers.push(tokio::spawn(async move {
+                write(sender, queue).await;
+                drop(receiver);
+            }));
+        }
     }
 
     /// Whoever knocks without being let in is told of a few times, and cannot fill the log.
@@ -208,6 +227,7 @@ impl Driver<'_> {
     fn on_segment(&mut self, slot: &SlotId, header: &[u8; 64], payload: &[u8]) -> Result<(), String> {
         self.observer.on_state(slot, Way::FromWorker, (header.len() + payload.len()) as u64);
         let header = SegmentHeader::decode(header, payload.len()).map_err(|error| error.to_string())?;
+        self.members.check_origin(slot, &header)?;
         self.assembly.add(&header, payload)
     }
 
@@ -223,7 +243,14 @@ impl Driver<'_> {
         self.machine.handle(now, input);
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Send { slot, message } => self.send(&slot, ToLink::Message(message)),
+                Output::Send { slot, message } => {
+                    let refusal = matches!(message, ToWorker::Refused { .. });
+                    self.send(&slot, ToLink::Message(message));
+                    if refusal {
+                        // Without a queue the writer sends what it has and closes; the slot is free again.
+                        self.links.remove(&slot);
+                    }
+                }
                 Output::SendState { slot } => self.send_state(&slot),
                 Output::Store { step } => self.store(step),
                 Output::Discard { step } => drop(self.assembly.take(step)),
