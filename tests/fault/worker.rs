@@ -17,6 +17,10 @@ fn check(slot: &str, what: Signal, moment: Moment, detect_within_s: u64) {
     after.assert_failed(&ended);
     after.assert_nothing_is_left();
     after.assert_checkpoint(moment);
+    let summary = after.run.summary();
+    let workers = summary["workers"].as_array().unwrap();
+    let samples: u64 = workers.iter().map(|worker| worker["samples"].as_u64().unwrap()).sum();
+    assert_eq!(samples > 0, summary["steps"] != 0, "{summary}");
     let cause = match (what, moment) {
         (Signal::KILL, _) => "the process was ended by signal 9",
         (_, Moment::Start) => "did not join within",

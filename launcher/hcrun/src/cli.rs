@@ -15,7 +15,7 @@ use hcrun_protocol::ZoneId;
     long_version = crate::output::long_version(),
     about = "Trains one model on workers in private and public zones; sensitive data stays where it is",
     disable_help_subcommand = true,
-    after_help = "Start with `hcrun init demo`, then `hcrun run demo/job.toml`."
+    after_help = "Start with `hcrun init`, then `hcrun run demo/job.toml`."
 )]
 pub struct CommandLine {
     #[command(flatten)]
@@ -76,6 +76,7 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The directory to make; it must not exist or be empty
+    #[arg(default_value = "demo")]
     pub dir: PathBuf,
 }
 

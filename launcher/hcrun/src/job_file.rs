@@ -31,7 +31,7 @@ impl JobFile {
             if path.exists() {
                 failure
             } else {
-                failure.hint("name a job file, or make one with `hcrun init demo`")
+                failure.hint("name a job file, or make one with `hcrun init`")
             }
         })?;
         JobFile::parse(text, &path, seed, set)

@@ -1,11 +1,9 @@
 //! Bytes that cross zone borders, from the schedules that will be executed.
 
-use std::error::Error;
-
-use hcrun_protocol::ZoneId;
 use hcrun_protocol::exchange::{BorderTraffic, ExchangeError, ExchangePlan};
 use hcrun_protocol::placement::Placement;
 use hcrun_protocol::plan::{Traffic, add_traffic, border};
+use hcrun_protocol::{ZoneId, error_chain};
 
 use crate::Inputs;
 use crate::constraint::{Constraint, Infeasible};
@@ -57,11 +55,5 @@ fn named(names: &[ZoneId], traffic: BorderTraffic) -> Traffic {
 }
 
 fn refuse(error: ExchangeError) -> Infeasible {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    Constraint::Exchange(text).into()
+    Constraint::Exchange(error_chain(&error)).into()
 }

@@ -193,7 +193,7 @@ pub struct LinkReport {
     pub skew_micros: i64,
 }
 
-/// One step as one worker saw it. Loss and weight are global and equal on all ranks.
+/// One step as one worker saw it. Loss, weight and samples are global and equal on all ranks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepReport {
     pub loss_sum: f64,
@@ -204,6 +204,8 @@ pub struct StepReport {
     /// The gradient was not finite and no parameter changed.
     pub skipped: bool,
     pub samples: u64,
+    /// This worker's part of `samples`.
+    pub own_samples: u64,
     pub compute: Span,
     /// Blocked on the exchange, not covered by computing.
     pub exchange: Span,

@@ -13,6 +13,7 @@ pub mod control;
 pub mod control_codec;
 pub mod coordinator;
 pub mod dtype;
+mod error_chain;
 pub mod exchange;
 pub mod frame;
 pub mod ids;
@@ -32,6 +33,7 @@ pub mod state_transfer;
 pub mod time;
 pub mod units;
 
+pub use error_chain::error_chain;
 pub use ids::{Generation, JobId, NodeId, PoolId, Rank, ShardId, SlotId, Step, ZoneId};
 pub use prng::Prng;
 pub use time::{Span, Time};

@@ -5,10 +5,46 @@
 
 use std::ops::Range;
 
-use crate::frame::HEADER_BYTES;
+use crate::dtype::{Codec, DType};
+use crate::frame::{FrameClass, HEADER_BYTES, SegmentHeader, payload_crc32c};
+use crate::ids::{Generation, JobId, Rank, Step};
+use crate::schedule::{Coverage, Phase};
 
 /// 256 KiB of f32: long enough that headers do not count, short enough to let heartbeats pass between.
 pub const SEGMENT_ELEMS: usize = 64 << 10;
+
+/// Whose state it is, after which step.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    pub job: JobId,
+    pub generation: Generation,
+    pub rank: Rank,
+    pub step: Step,
+}
+
+impl Origin {
+    /// One frame: `values` are a cut of arena `arena` that begins at element `offset`.
+    pub fn segment(&self, arena: usize, offset: usize, values: &[f32]) -> (SegmentHeader, Vec<u8>) {
+        let payload: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let header = SegmentHeader {
+            class: FrameClass::Parameters,
+            job: self.job,
+            generation: self.generation,
+            attempt: 0,
+            source: self.rank,
+            round: u32::try_from(arena).expect("a handful of arenas"),
+            step: self.step,
+            offset: offset as u64,
+            elems: u32::try_from(values.len()).expect("at most SEGMENT_ELEMS"),
+            dtype: DType::F32,
+            codec: Codec::None,
+            phase: Phase(0),
+            coverage: Coverage::Complete,
+            payload_crc32c: payload_crc32c(&payload),
+        };
+        (header, payload)
+    }
+}
 
 /// The frames of one range of an arena.
 pub fn cuts(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {

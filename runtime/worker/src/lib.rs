@@ -10,5 +10,3 @@ pub mod progress;
 pub mod session;
 mod state;
 mod train;
-
-pub(crate) use session::chain;

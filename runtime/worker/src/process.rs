@@ -9,9 +9,9 @@ use hcrun_engine::data::DataError;
 use hcrun_net::BindError;
 use hcrun_net::group::FormError;
 use hcrun_net::join::{BundleError, JoinBundle, JoinError};
-use hcrun_protocol::NodeId;
 use hcrun_protocol::control::{Build, FailureClass, FailureReport};
 use hcrun_protocol::member::End;
+use hcrun_protocol::{NodeId, error_chain};
 
 use crate::locate::DataLocations;
 use crate::session::{Session, SessionError, SessionSettings};
@@ -21,6 +21,7 @@ mod prepare;
 mod work;
 
 pub use crate::train::TrainFailure;
+pub use harden::keep_memory_private;
 pub use node::{cpu_features, node_name};
 pub use prepare::PrepareError;
 
@@ -79,7 +80,7 @@ impl WorkerError {
             WorkerError::Prepare(error) if away => error.text_for_elsewhere(),
             _ => None,
         };
-        let text = text.unwrap_or_else(|| crate::chain(self));
+        let text = text.unwrap_or_else(|| error_chain(self));
         Some(FailureReport { class, peer: None, step: None, text })
     }
 

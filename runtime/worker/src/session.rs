@@ -28,7 +28,6 @@ mod backlog;
 mod driver;
 
 pub use arrival::StateLimit;
-pub(crate) use driver::chain;
 
 /// Who this worker is and whom it joins.
 #[derive(Debug)]

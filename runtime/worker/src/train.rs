@@ -19,6 +19,7 @@ use hcrun_protocol::control::{Activity, EvaluationSums, SentBytes, StepReport, T
 use hcrun_protocol::exchange::{ExchangePlan, evaluation_scalars, step_scalars};
 use hcrun_protocol::job::Job;
 use hcrun_protocol::member::Command;
+use hcrun_protocol::state_transfer::Origin;
 use hcrun_protocol::{Generation, JobId, Rank, Span, Step, ZoneId};
 
 use crate::session::{Order, Session};
@@ -161,6 +162,7 @@ impl<T: Trainer> Training<'_, T> {
             gradient_norm: clip.norm,
             skipped: clip.skip,
             samples: whole(summed.samples),
+            own_samples: samples,
             compute: span(started, computed),
             exchange: span(computed, exchanged) + span(updated, gathered),
             update: span(exchanged, updated) + span(gathered, Instant::now()),
@@ -314,7 +316,7 @@ impl<T: Trainer> Training<'_, T> {
         let arenas = self.trainer.snapshot(&owned);
         // For the link to the coordinator.
         self.session.progress().enter(Activity::Waiting);
-        let origin = state::Origin { job: self.job_id, generation: self.generation, rank: self.me, step };
+        let origin = Origin { job: self.job_id, generation: self.generation, rank: self.me, step };
         for (header, payload) in state::segments(&origin, &owned, &arenas) {
             self.session.send_segment(&header, payload);
             self.session.progress().tick();

@@ -1,5 +1,6 @@
 //! `hcrun predict`: the model of a run on rows or a text that it has not seen.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -199,11 +200,11 @@ fn words(prediction: &Prediction) -> String {
             text.push_str("class,probability\n");
             for row in rows {
                 // Writing into a String cannot fail.
-                let _ = writeln!(text, "{},{:.6}", row.class, row.probability);
+                let _ = writeln!(text, "{},{:.6}", csv_field(&row.class), row.probability);
             }
         }
         Prediction::Values { target, values, .. } => {
-            let _ = writeln!(text, "{target}");
+            let _ = writeln!(text, "{}", csv_field(target));
             for value in values {
                 let _ = writeln!(text, "{value}");
             }
@@ -216,4 +217,31 @@ fn words(prediction: &Prediction) -> String {
         }
     }
     text
+}
+
+/// In quotes where RFC 4180 needs them.
+fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\"")).into()
+    } else {
+        text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_stay_one_field() {
+        let rows = ["plain", "bread, white", "6\" pipe"].map(|class| ClassRow {
+            class: class.to_owned(),
+            probability: 0.5,
+            outputs: Vec::new(),
+        });
+        let prediction = Prediction::Classes { steps: 1, classes: Vec::new(), rows: rows.into() };
+        let expected =
+            "class,probability\nplain,0.500000\n\"bread, white\",0.500000\n\"6\"\" pipe\",0.500000\n";
+        assert_eq!(words(&prediction), expected);
+    }
 }

@@ -30,7 +30,7 @@ use hcrun_net::control::ControlListener;
 use hcrun_net::join::JoinServer;
 use hcrun_protocol::cluster::Backend;
 use hcrun_protocol::coordinator::Outcome;
-use hcrun_protocol::{JobId, Step};
+use hcrun_protocol::{JobId, Step, error_chain as chain};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::cli::ServeArgs;
@@ -125,6 +125,11 @@ fn execute(
     checkpoint: Option<Checkpoint>,
     output: &Output,
 ) -> Result<ExitCode> {
+    // It will hold the keys of the zones' authorities.
+    hcrun_worker::process::keep_memory_private().map_err(|error| {
+        Failure::new(&codes::INTERNAL, "the memory of this process cannot be kept out of core files")
+            .caused_by(&error)
+    })?;
     let mode = Mode::for_output(output);
     let total = prepared.file.job.train.steps;
     let progress = Progress::new(mode, total);
@@ -303,15 +308,4 @@ struct Learnt {
 
 fn start_failed(error: &dyn std::error::Error) -> Failure {
     Failure::new(&codes::START_FAILED, "a process of the run cannot be started").caused_by(error)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }

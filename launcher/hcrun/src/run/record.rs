@@ -1,6 +1,6 @@
 //! What a run leaves behind while it runs: events, metrics, progress, and the numbers of its summary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +56,7 @@ pub(super) struct Tally {
     /// State that crossed a border on control links.
     state: Traffic,
     pub(super) samples_by_slot: BTreeMap<SlotId, u64>,
+    finished: BTreeSet<SlotId>,
     pub(super) nodes: BTreeMap<SlotId, NodeId>,
     pub(super) statistics: Option<Statistics>,
     pub(super) statistics_gathered: bool,
@@ -186,7 +187,8 @@ impl<'a> Recorder<'a> {
         };
         for (worker, report) in self.placement.workers.iter().zip(reports) {
             // A fast worker may have finished, and said more, before a slow one lets its step be committed.
-            if !self.tally.samples_by_slot.contains_key(&worker.slot) {
+            if !self.tally.finished.contains(&worker.slot) {
+                *self.tally.samples_by_slot.entry(worker.slot.clone()).or_default() += report.own_samples;
                 self.tally.sent_by_slot.insert(worker.slot.clone(), report.sent.clone());
             }
         }
@@ -279,6 +281,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn on_finished(&mut self, slot: &SlotId, samples: u64, sent: &[SentBytes]) {
+        self.tally.finished.insert(slot.clone());
         self.tally.samples_by_slot.insert(slot.clone(), samples);
         self.tally.sent_by_slot.insert(slot.clone(), sent.to_vec());
         self.tally.evaluations_sent = self.tally.evaluations;

@@ -11,12 +11,15 @@ pub(super) use keys;
 
 const COUNT: Kind = Kind::Whole { min: 0, max: i64::MAX };
 const U32: Kind = Kind::Whole { min: 0, max: u32::MAX as i64 };
+/// What the engine takes: the largest dimension and the most layers of a model.
+const DIMENSION: Kind = Kind::Whole { min: 1, max: 1 << 20 };
+const LAYERS: Kind = Kind::Whole { min: 1, max: 1 << 12 };
 const U16: Kind = Kind::Whole { min: 0, max: u16::MAX as i64 };
 
 pub const JOB: &[Key] = keys! {
     "name" Kind::Text, None, "Names the run directory; letters, digits and `-`.";
     "seed" COUNT, Some("1"), "Seed of initial parameters, splits and data order; `--seed N` overrides it. A fixed default makes runs repeatable; compare several seeds before you trust a difference.";
-    "model" MODEL, None, "What is trained.";
+    "model" MODEL, None, "What is trained; at most 2^33 parameters.";
     "data" DATA, None, "How the shards are read.";
     "train" Kind::Table(TRAIN), None, "Loss, optimizer and length.";
     "exchange" Kind::Table(EXCHANGE), Some("{}"), "How gradients are summed. The defaults suit every job that fits in memory; change them when `report.html` shows most of the time in exchange.";
@@ -29,14 +32,14 @@ const MODEL: Kind =
     Kind::Tagged { tag: "kind", doc: "The architecture.", variants: &[("gpt", GPT), ("mlp", MLP)] };
 
 const GPT: &[Key] = keys! {
-    "layers" U32, None, "Transformer blocks.";
-    "width" U32, None, "Size of the residual stream; a multiple of `heads`.";
-    "heads" U32, None, "Attention heads per block.";
-    "context" U32, None, "Bytes a prediction may look back on; also the length of one sample. The cost of attention grows with its square.";
+    "layers" LAYERS, None, "Transformer blocks.";
+    "width" DIMENSION, None, "Size of the residual stream; a multiple of `heads`.";
+    "heads" DIMENSION, None, "Attention heads per block.";
+    "context" DIMENSION, None, "Bytes a prediction may look back on; also the length of one sample. The cost of attention grows with its square.";
 };
 
 const MLP: &[Key] = keys! {
-    "hidden" Kind::List(&U32), None, "Widths of the hidden layers, first to last; ReLU between them.";
+    "hidden" Kind::List(&DIMENSION), None, "Widths of the hidden layers, first to last; ReLU between them.";
 };
 
 const DATA: Kind =

@@ -1,8 +1,8 @@
 //! Mean and deviation of numeric columns, from sums that cross a border once.
 //!
 //! Each worker adds up its part of the training rows; the sums are reduced like gradients, over zones, so
-//! all ranks compute the same [`Statistics`] to the bit. A zone's sums cross a border only over at least
-//! `min_rows` rows. One-hot features stay as they are.
+//! all ranks compute the same [`Statistics`] to the bit; over how many rows they must be, the sender checks.
+//! One-hot features stay as they are.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,16 +24,6 @@ pub enum StatisticsError {
     NotFinite { column: String },
     #[error("the statistics are of {found}, and the columns are {expected}")]
     Columns { found: String, expected: String },
-    #[error("a zone's statistics over {rows} rows may not leave it: policy.min_rows is {min_rows}")]
-    TooFewRows { rows: u64, min_rows: u64 },
-}
-
-/// Whether sums over `rows` rows of one zone may cross its border. No rows at all are nothing to hide.
-pub fn check_floor(rows: u64, min_rows: u64) -> Result<(), StatisticsError> {
-    if rows == 0 || rows >= min_rows {
-        return Ok(());
-    }
-    Err(StatisticsError::TooFewRows { rows, min_rows })
 }
 
 impl Sums {
@@ -221,12 +211,5 @@ mod tests {
         assert_eq!(from(&[f64::NAN; 5]), StatisticsError::NoRows);
         let infinite = [2.0, 1.0, f64::INFINITY, 1.0, 1.0];
         assert_eq!(from(&infinite), StatisticsError::NotFinite { column: "a".to_owned() });
-    }
-
-    #[test]
-    fn few_rows_stay_in_their_zone() {
-        assert_eq!(check_floor(29, 30), Err(StatisticsError::TooFewRows { rows: 29, min_rows: 30 }));
-        assert_eq!(check_floor(30, 30), Ok(()));
-        assert_eq!(check_floor(0, 30), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! A worker holds data that must not outlive it: no core file, no orphan, no panic text with a value.
+//! What a process holds must not outlive it: no core file, no orphan, no panic text with a value.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,7 +18,8 @@ pub(super) fn die_with(parent: Option<i32>) -> Result<(), WorkerError> {
 }
 
 /// No core file, also not through a pipe, which a size limit alone would not stop.
-pub(super) fn keep_memory_private() -> std::io::Result<()> {
+/// Nor can other processes of the same user trace this one: a worker holds data, a launcher keys.
+pub fn keep_memory_private() -> std::io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())

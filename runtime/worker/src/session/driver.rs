@@ -9,7 +9,7 @@ use hcrun_net::control::{ConnectError, ControlLink, ControlReceiver, ControlSend
 use hcrun_protocol::control_codec;
 use hcrun_protocol::frame::SegmentHeader;
 use hcrun_protocol::member::{Command, End, Input, Member, Output};
-use hcrun_protocol::{Span, Time};
+use hcrun_protocol::{Span, Time, error_chain};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::arrival::Arrival;
@@ -100,7 +100,7 @@ impl<'a> Driver<'a> {
                 Ok(()) => Input::StateArrived,
                 Err(what) => Input::Broken { what },
             },
-            Err(error) => Input::Disconnected { cause: chain(&error) },
+            Err(error) => Input::Disconnected { cause: error_chain(&error) },
         };
         self.feed(input, outgoing);
     }
@@ -188,14 +188,3 @@ async fn farewell(writer: tokio::task::JoinHandle<()>, receiver: ControlReceiver
 const MAX_SEGMENT_BYTES: usize = 16 << 20;
 
 const FAREWELL: Span = Span::from_millis(1_500);
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
-}

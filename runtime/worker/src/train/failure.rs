@@ -5,7 +5,7 @@ use hcrun_net::group::RoundError;
 use hcrun_protocol::control::{FailureClass, FailureReport};
 use hcrun_protocol::exchange::ExchangeError;
 use hcrun_protocol::member::End;
-use hcrun_protocol::{Step, ZoneId};
+use hcrun_protocol::{Step, ZoneId, error_chain};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainFailure {
@@ -40,16 +40,16 @@ impl TrainFailure {
                 class: if error.peer().is_some() { FailureClass::Peer } else { FailureClass::Internal },
                 peer: error.peer(),
                 step: None,
-                text: crate::chain(error),
+                text: error_chain(error),
             },
             TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. } => {
                 report(FailureClass::Policy, self.to_string())
             }
             TrainFailure::Trainer(TrainerError::State(_) | TrainerError::Parameters { .. }) => {
-                report(FailureClass::Data, crate::chain(self))
+                report(FailureClass::Data, error_chain(self))
             }
             TrainFailure::Trainer(_) | TrainFailure::Exchange(_) | TrainFailure::Order { .. } => {
-                report(FailureClass::Internal, crate::chain(self))
+                report(FailureClass::Internal, error_chain(self))
             }
         })
     }

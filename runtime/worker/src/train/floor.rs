@@ -58,3 +58,22 @@ impl Floors {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_stay_in_their_zone() {
+        let rows = |training, held_out| Floors {
+            sums_leave: true,
+            zones: vec![(ZoneId::new("here").unwrap(), training, held_out)],
+        };
+        assert!(rows(29, 30).check_statistics(30).is_err());
+        assert!(rows(29, 30).check_evaluation(30).is_ok());
+        assert!(rows(30, 29).check_statistics(30).is_ok());
+        assert!(rows(30, 29).check_evaluation(30).is_err());
+        assert!(rows(0, 0).check_statistics(30).is_ok());
+        assert!(Floors { sums_leave: false, ..rows(29, 29) }.check_statistics(30).is_ok());
+    }
+}
