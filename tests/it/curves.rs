@@ -15,6 +15,8 @@ impl Bench {
         // Small data, dealt to many.
         job.head.push_str("policy = { min_rows = 10 }\n");
         job.write(&lab);
+        // The owner agrees to few rows, and to single workers.
+        lab.hcrun(["shard", "index", "job.toml", "--min-contributors", "1", "--min-rows", "10"]).succeed();
         Bench { lab }
     }
 

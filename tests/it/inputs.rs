@@ -12,7 +12,7 @@ const INDEX: [&str; 5] = ["shard", "index", "job.toml", "--shard", "open"];
 /// What is wrong, with a job that is right otherwise; exit code, stable code and words of the answer.
 type Case = (&'static str, fn(&Lab), &'static [&'static str], i32, &'static str, &'static [&'static str]);
 
-const CASES: [Case; 21] = [
+const CASES: [Case; 22] = [
     ("no job file", |_| (), &["run", "absent.toml"], 2, "HC2002", &["absent.toml", "No such file"]),
     ("no data file", |lab| remove(lab, "open.csv"), &INDEX, 2, "HC2002", &["`open`", "open.csv"]),
     ("an empty data file", |lab| write(lab, "open.csv", ""), &INDEX, 2, "HC2002", &["`open`", "empty"]),
@@ -133,6 +133,14 @@ const CASES: [Case; 21] = [
         6,
         "HC6001",
         &["`secret`", "internal", "restricted"],
+    ),
+    (
+        "a job that lowers the floor of a shard's owner",
+        |lab| edit(lab, "[train]", "policy = { min_contributors = 1 }\n[train]"),
+        &RUN,
+        6,
+        "HC6001",
+        &["`secret`", "at least 2", "policy.min_contributors = 1", "--shard secret --min-contributors 1"],
     ),
     ("a file where the runs should be", |lab| write(lab, "runs", "a file"), &RUN, 2, "HC2013", &["runs"]),
     (

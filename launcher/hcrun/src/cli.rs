@@ -185,6 +185,13 @@ pub struct IndexArgs {
     /// Only this shard
     #[arg(long)]
     pub shard: Option<ShardArg>,
+    /// As owner, let sums leave a zone over at least this many workers (2 without it; public shards have no
+    /// floor)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub min_contributors: Option<u16>,
+    /// As owner, let statistics and evaluation sums leave a zone over at least this many rows (30 without it)
+    #[arg(long, value_name = "N")]
+    pub min_rows: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::job::{Data, Job};
 use hcrun_protocol::manifest::{Column, ShardManifest};
 use hcrun_protocol::plan::Plan;
-use hcrun_scheduling::{Infeasible, Inputs};
+use hcrun_scheduling::{Constraint, Infeasible, Inputs};
 
 use crate::cli::JobArgs;
 use crate::codes;
@@ -88,7 +88,16 @@ pub fn plan(
 }
 
 fn no_placement(file: &JobFile, infeasible: &Infeasible) -> Failure {
-    let mut failure = Failure::new(&codes::NO_PLACEMENT, format!("job `{}` cannot be placed", file.job.name));
+    let name = &file.job.name;
+    let laxer = |constraint: &Constraint| matches!(constraint, Constraint::BelowFloor(_));
+    let mut failure = if infeasible.binding.iter().any(laxer) {
+        Failure::new(
+            &codes::MANIFEST_CONTRADICTS,
+            format!("job `{name}` is laxer than the owner of a shard lets it be"),
+        )
+    } else {
+        Failure::new(&codes::NO_PLACEMENT, format!("job `{name}` cannot be placed"))
+    };
     let key = infeasible.binding.iter().find_map(|constraint| constraint.job_key());
     failure = failure.at(key.map_or_else(|| file.path.display().to_string(), |key| file.find(&key)));
     let mut remedies: Vec<String> = Vec::new();

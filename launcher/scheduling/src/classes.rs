@@ -76,6 +76,10 @@ fn check(inputs: &Inputs<'_>, placement: &Placement, classes: &[PlannedClass]) -
         binding.push(Constraint::NothingHeldOut { samples: samples + held, held_out });
     }
     if sums_leave(job, inputs.cluster, placement) {
+        let floors =
+            inputs.manifests.iter().filter(|(id, _)| job.shards.iter().any(|shard| shard.id == **id));
+        let below = floors.filter_map(|(_, manifest)| manifest.check_floors(&job.policy).err());
+        binding.extend(below.map(Constraint::BelowFloor));
         let zones = placement.zones();
         let min = job.min_contributors();
         for (zone, ranks) in zones.iter().filter(|(_, ranks)| ranks.len() < min) {

@@ -1,5 +1,6 @@
 //! Why a job cannot be placed.
 
+use hcrun_protocol::manifest::BelowFloor;
 use hcrun_protocol::residency::ResidencyError;
 use hcrun_protocol::{PoolId, ShardId, SlotId, ZoneId};
 
@@ -54,6 +55,8 @@ pub enum Constraint {
         "zone `{zone}` has {rows} {split} rows, but sums over fewer than {min} may not cross a border (policy.min_rows)"
     )]
     FewRows { zone: ZoneId, rows: u64, split: &'static str, min: u64 },
+    #[error(transparent)]
+    BelowFloor(#[from] BelowFloor),
     #[error("{a} and {b} cannot reach each other: neither pool is `reachable`")]
     Unreachable { a: SlotId, b: SlotId },
     #[error("the exchange cannot be built: {0}")]
@@ -75,6 +78,7 @@ impl Constraint {
                 Some("policy.min_contributors".to_owned())
             }
             Constraint::FewRows { .. } => Some("policy.min_rows".to_owned()),
+            Constraint::BelowFloor(below) => Some(format!("policy.{}", below.key)),
             _ => None,
         }
     }
@@ -107,6 +111,11 @@ impl Constraint {
             Constraint::FewRows { zone, .. } => format!(
                 "give zone `{zone}` more data, or keep all workers and the launcher inside it; only the owner of the data may lower \
                  policy.min_rows"
+            ),
+            Constraint::BelowFloor(BelowFloor { shard, key, floor, job }) => format!(
+                "set policy.{key} = {floor}, or let the owner of shard `{shard}` index it again in its home: \
+                 `hcrun shard index JOB --shard {shard} --{} {job}`",
+                key.replace('_', "-")
             ),
             Constraint::Unreachable { a, .. } => {
                 format!("set `reachable = true` for pool `{}` if its workers can be dialled", a.pool)

@@ -51,6 +51,8 @@ impl Case {
             sensitivity,
             home: home.clone(),
             allowed_zones: Vec::new(),
+            min_contributors: None,
+            min_rows: None,
             content: Content::Csv { rows, columns: columns.to_vec() },
         };
         self.manifests.insert(id.clone(), manifest);
@@ -203,8 +205,42 @@ fn a_lone_worker_never_sends_its_gradient_over_a_border() {
          (policy.min_contributors)"
     );
     case.job.policy.min_contributors = 1;
+    owner(&mut case).min_contributors = Some(1);
     let plan = case.plan().unwrap();
     assert!(plan.warnings[0].contains("min_contributors is 1"), "{:?}", plan.warnings);
+}
+
+/// Who writes the job cannot lower what the owner of its data has set, or left at the defaults.
+#[test]
+fn floors_below_the_owners_are_refused_where_sums_leave() {
+    let mut case = case();
+    let policy = case.job.policy.clone();
+    (case.job.policy.min_contributors, case.job.policy.min_rows) = (1, 29);
+    let text = |key, floor, job| {
+        format!(
+            "sums with shard `secret` may leave a zone at {key} of at least {floor}, as its manifest says, but \
+             the job has policy.{key} = {job}"
+        )
+    };
+    assert_eq!(case.refusal(), text("min_contributors", 2, 1));
+    owner(&mut case).min_contributors = Some(1);
+    assert_eq!(case.refusal(), text("min_rows", 30, 29));
+    owner(&mut case).min_rows = Some(29);
+    assert!(case.plan().is_ok());
+
+    case.job.policy = policy;
+    owner(&mut case).min_rows = Some(31);
+    assert_eq!(case.refusal(), text("min_rows", 31, 30));
+    // Inside its zone nothing leaves, and what is public has no floor.
+    workers(&mut case, &[("private", 1)]);
+    assert!(case.plan().is_ok());
+    workers(&mut case, &[("private", 2), ("public", 2)]);
+    case.job.shards.remove(0);
+    assert!(case.plan().is_ok());
+}
+
+fn owner(case: &mut Case) -> &mut ShardManifest {
+    case.manifests.get_mut(&ShardId::new("secret").unwrap()).unwrap()
 }
 
 #[test]

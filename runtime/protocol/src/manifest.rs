@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{ShardId, ZoneId};
+use crate::job::Policy;
 
 /// Who may hold a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
@@ -46,7 +47,52 @@ pub struct ShardManifest {
     /// Beside the home, the private zones that may hold a restricted shard.
     #[serde(default)]
     pub allowed_zones: Vec<ZoneId>,
+    /// The least `policy.min_contributors` that the owner accepts where sums leave a zone; without it
+    /// the policy's default. A public shard has no floor.
+    #[serde(default)]
+    pub min_contributors: Option<u16>,
+    /// The same for `policy.min_rows`.
+    #[serde(default)]
+    pub min_rows: Option<u64>,
     pub content: Content,
+}
+
+/// A job wants sums over fewer than the owner of a shard lets out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "sums with shard `{shard}` may leave a zone at {key} of at least {floor}, as its manifest says, but the job \
+     has policy.{key} = {job}"
+)]
+pub struct BelowFloor {
+    pub shard: ShardId,
+    /// Of the job's policy.
+    pub key: &'static str,
+    pub floor: u64,
+    pub job: u64,
+}
+
+impl ShardManifest {
+    /// Whether sums over this shard may leave a zone under a job's policy.
+    ///
+    /// # Errors
+    /// The first floor that the policy is below.
+    pub fn check_floors(&self, policy: &Policy) -> Result<(), BelowFloor> {
+        if self.sensitivity == Sensitivity::Public {
+            return Ok(());
+        }
+        let default = Policy::default();
+        let contributors = self.min_contributors.unwrap_or(default.min_contributors);
+        let rows = self.min_rows.unwrap_or(default.min_rows);
+        for (key, floor, job) in [
+            ("min_contributors", u64::from(contributors), u64::from(policy.min_contributors)),
+            ("min_rows", rows, policy.min_rows),
+        ] {
+            if job < floor {
+                return Err(BelowFloor { shard: self.id.clone(), key, floor, job });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is in the shard, as far as planning needs it.

@@ -169,4 +169,54 @@ mod tests {
         assert_eq!(keys, ["shard[0].id", "train.batch", "train.steps"]);
         assert_eq!((changed[1].1.as_str(), changed[1].2.as_str()), ("8", "4"));
     }
+
+    const JOB: &str = r#"name = "demo"
+model = { kind = "gpt", layers = 1, width = 8, heads = 1, context = 4 }
+data = { format = "text", held_out = 0.2 }
+workers = { north = 2, south = 2 }
+train = { loss = "cross-entropy", optimizer = "sgd", learning_rate = 1e-3, batch = 16, steps = 10 }
+[[shard]]
+id = "one"
+path = "one.txt"
+sensitivity = "restricted"
+home = "north"
+allowed_zones = ["south"]
+"#;
+
+    /// The differences of repeated steps would be gradients of the samples that moved to another zone.
+    #[test]
+    fn a_shard_dealt_to_two_zones_fixes_the_numbers_of_workers() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        let zone = |name: &str| {
+            format!(
+                "[[zone]]\nname = \"{name}\"\ntrust = \"private\"\nowner = \"us\"\n\
+                 [[pool]]\nname = \"{name}\"\nzone = \"{name}\"\nslots = 4\n"
+            )
+        };
+        write("cluster.toml", &format!("launcher_zone = \"north\"\n{}{}", zone("north"), zone("south")));
+        write("one.txt", &"some text to read, ".repeat(200));
+        let prepared = |job: &str, set: &[&str]| {
+            write("job.toml", job);
+            let job = directory.path().join("job.toml");
+            let file = crate::job_file::JobFile::read(&job, None, &[]).unwrap();
+            let manifest = crate::manifests::index(&file, &file.job.shards[0]).unwrap();
+            crate::manifests::write(&file, &manifest).unwrap();
+            let set = set.iter().map(|&set| set.to_owned()).collect();
+            prepare::prepare(&crate::cli::JobArgs { job, cluster: None, seed: None, set }).unwrap()
+        };
+        let meta = |prepared: &Prepared| {
+            Meta::new(&prepared.file.job, hcrun_protocol::Step(1), &prepared.plan.placement, "", "")
+        };
+        let before = meta(&prepared(JOB, &[]));
+        assert!(check_workers(&prepared(JOB, &[]), &before).is_ok());
+        for set in [["workers.south=3"], ["workers.south=0"]] {
+            let failure = check_workers(&prepared(JOB, &set), &before).unwrap_err();
+            assert_eq!(failure.code, &codes::SETTING_FIXED, "{set:?}: {failure}");
+            assert!(failure.to_string().contains("shard `one`"), "{set:?}: {failure}");
+        }
+        let home_alone = JOB.replace("allowed_zones = [\"south\"]\n", "");
+        let before = meta(&prepared(&home_alone, &[]));
+        assert!(check_workers(&prepared(&home_alone, &["workers.south=3"]), &before).is_ok());
+    }
 }

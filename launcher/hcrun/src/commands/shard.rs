@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hcrun_protocol::manifest::{Content, ShardManifest};
+use hcrun_protocol::manifest::{Content, Sensitivity, ShardManifest};
 use serde::Serialize;
 
 use crate::cli::IndexArgs;
@@ -32,8 +32,12 @@ pub(crate) fn index(args: &IndexArgs, output: &Output) -> Result<()> {
             .hint("check --zone and --shard against the job file"));
     }
     // All are read before any is written: a bad file leaves the old manifests together.
-    let manifests: Vec<ShardManifest> =
+    let mut manifests: Vec<ShardManifest> =
         shards.into_iter().map(|shard| manifests::index(&file, shard)).collect::<Result<_>>()?;
+    // What is public has no floor.
+    for manifest in manifests.iter_mut().filter(|manifest| manifest.sensitivity != Sensitivity::Public) {
+        (manifest.min_contributors, manifest.min_rows) = (args.min_contributors, args.min_rows);
+    }
     let mut indexed = Vec::new();
     for manifest in manifests {
         indexed.push(Indexed { path: manifests::write(&file, &manifest)?, manifest });

@@ -88,8 +88,8 @@ const EXCHANGE: &[Key] = keys! {
 
 const POLICY: &[Key] = keys! {
     "strategy" Kind::Words(&["balanced"]), Some("\"balanced\""), "How workers and shards are placed; the only strategy of this version.";
-    "min_contributors" U16, Some("2"), "Workers whose gradients must be summed before anything crosses a zone border. 2 is the least that hides a single worker's; 1 must be the decision of the data's owner, and the plan prints it.";
-    "min_rows" COUNT, Some("30"), "Rows below which a zone's statistics or evaluation sums do not cross a border; fewer tell too much about each.";
+    "min_contributors" U16, Some("2"), "Workers whose gradients must be summed before anything crosses a zone border. 2 is the least that hides a single worker's; 1 must be the decision of the data's owner, and the plan prints it: where sums leave a zone, the job may not go below what `hcrun shard index --min-contributors N` wrote into the manifest of a shard that is not public (2 without the flag).";
+    "min_rows" COUNT, Some("30"), "Rows below which a zone's statistics or evaluation sums do not cross a border; fewer tell too much about each. Where sums leave a zone, the job may not go below what `hcrun shard index --min-rows N` wrote into the manifest of a shard that is not public (30 without the flag).";
 };
 
 const SHARD: &[Key] = keys! {

@@ -328,6 +328,8 @@ mod tests {
             sensitivity: hcrun_protocol::manifest::Sensitivity::Public,
             home: None,
             allowed_zones: Vec::new(),
+            min_contributors: None,
+            min_rows: None,
             content: Content::Csv { rows: 1, columns: columns(kinds) },
         };
         let north = manifest("north", &COLUMNS);

@@ -70,6 +70,8 @@ pub fn index(path: &Path, settings: &Shard, data: &Data) -> Result<ShardManifest
         sensitivity: settings.sensitivity,
         home: settings.home.clone(),
         allowed_zones: settings.allowed_zones.clone(),
+        min_contributors: None,
+        min_rows: None,
         content,
     })
 }

@@ -10,7 +10,7 @@ use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust, Zone};
 use hcrun_protocol::control::{Assignment, FailureClass};
 use hcrun_protocol::exchange::{ExchangeError, ExchangePlan};
 use hcrun_protocol::job::{Data, Job};
-use hcrun_protocol::manifest::Sensitivity;
+use hcrun_protocol::manifest::{BelowFloor, Sensitivity, ShardManifest};
 use hcrun_protocol::residency::{self, ResidencyError};
 use hcrun_protocol::{Rank, ShardId, ZoneId};
 
@@ -50,6 +50,8 @@ pub enum PrepareError {
     /// The one refusal that the whole product stands on.
     #[error("refused to open a shard")]
     Residency(#[from] ResidencyError),
+    #[error("sums may not leave the zone")]
+    Floor(#[from] BelowFloor),
     #[error("shard `{shard}` of class {class} was not assigned with a manifest")]
     NoManifest { shard: ShardId, class: usize },
     #[error("shard `{shard}` is not on this node: looked for {places}; name its folder with --data-root")]
@@ -76,9 +78,10 @@ impl PrepareError {
     /// Where the fault lies.
     pub fn class(&self) -> FailureClass {
         match self {
-            PrepareError::Residency(_) | PrepareError::Exchange(_) | PrepareError::Slot { .. } => {
-                FailureClass::Policy
-            }
+            PrepareError::Residency(_)
+            | PrepareError::Floor(_)
+            | PrepareError::Exchange(_)
+            | PrepareError::Slot { .. } => FailureClass::Policy,
             PrepareError::NotHere { .. }
             | PrepareError::File(_)
             | PrepareError::Data(_)
@@ -122,6 +125,11 @@ pub(super) fn prepare(
     let me = check_place(assignment, own)?;
     let zones: Vec<ZoneId> = assignment.workers.iter().map(|worker| worker.zone.clone()).collect();
     let groups = group_by_zone(&zones);
+    let restricted = assignment.manifests.iter().any(|shard| shard.sensitivity != Sensitivity::Public);
+    let sums_leave = groups.len() > 1 || (restricted && own.1 != coordinator_zone);
+    if sums_leave {
+        check_floors(&job, &assignment.manifests)?;
+    }
 
     let dataset = open_shards(&job, assignment, me, own.1, locations, progress)?;
     let classes: Vec<(ClassSize, u64)> = assignment
@@ -144,8 +152,6 @@ pub(super) fn prepare(
     let exchange = ExchangePlan::new(&job, &groups, &profile)?;
     let sizes = classes.iter().map(|(size, _)| size.clone()).collect();
     let batches = BatchPlan::new(job.seed, job.train.batch, sizes, vec![1.0; zones.len()])?;
-    let restricted = assignment.manifests.iter().any(|shard| shard.sensitivity != Sensitivity::Public);
-    let sums_leave = groups.len() > 1 || (restricted && own.1 != coordinator_zone);
     let floors = Floors { sums_leave, zones: rows_by_zone(&classes, &zones) };
     let held_out: Vec<_> = classes.iter().map(|(size, held)| (*held, size.ranks.clone())).collect();
     let part = |items: u64, ranks: &[Rank]| {
@@ -199,6 +205,11 @@ fn check_place(assignment: &Assignment, own: (&str, &ZoneId)) -> Result<Rank, Pr
         return Err(PrepareError::Slot { assigned: assigned.slot.to_string(), assigned_zone, own });
     }
     Ok(me)
+}
+
+/// The owners' floors, asked again by the one whose sums would leave.
+fn check_floors(job: &Job, manifests: &[ShardManifest]) -> Result<(), BelowFloor> {
+    manifests.iter().try_for_each(|manifest| manifest.check_floors(&job.policy))
 }
 
 /// Ranks by zone; zones stand one after the other in rank order.
@@ -288,4 +299,82 @@ fn rows_by_zone(classes: &[(ClassSize, u64)], zones: &[ZoneId]) -> Vec<(ZoneId, 
         (name, rows(ranks, &|class| class.0.samples), rows(ranks, &|class| class.1))
     };
     groups.iter().map(zone).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use hcrun_protocol::manifest::Content;
+
+    use super::*;
+    use crate::process::WorkerError;
+
+    fn shard() -> ShardId {
+        ShardId::new("secret").unwrap()
+    }
+
+    #[test]
+    fn a_job_below_an_owners_floor_is_refused_by_the_worker_itself() {
+        let job = |policy: &str| -> Job {
+            let job = r#"{"name": "demo", "model": {"kind": "mlp", "hidden": [4]},
+                "data": {"format": "text", "held_out": 0.2}, "workers": {"private": 2}, "shard": [],
+                "train": {"loss": "mse", "optimizer": "sgd", "learning_rate": 0.1, "batch": 8, "steps": 1},
+                "policy": POLICY}"#;
+            serde_json::from_str(&job.replace("POLICY", policy)).unwrap()
+        };
+        let mut manifest = ShardManifest {
+            id: shard(),
+            bytes: 1,
+            sha256: String::new(),
+            sensitivity: Sensitivity::Restricted,
+            home: Some(ZoneId::new("private").unwrap()),
+            allowed_zones: Vec::new(),
+            min_contributors: None,
+            min_rows: None,
+            content: Content::Text,
+        };
+        let refusal = |policy: &str, manifest: &ShardManifest| {
+            let refused = check_floors(&job(policy), std::slice::from_ref(manifest)).err();
+            refused.map(|below| {
+                assert_eq!(PrepareError::from(below.clone()).class(), FailureClass::Policy);
+                (below.key, below.floor, below.job)
+            })
+        };
+        assert_eq!(refusal("{}", &manifest), None);
+        assert_eq!(refusal(r#"{"min_contributors": 1}"#, &manifest), Some(("min_contributors", 2, 1)));
+        assert_eq!(refusal(r#"{"min_rows": 29}"#, &manifest), Some(("min_rows", 30, 29)));
+        (manifest.min_contributors, manifest.min_rows) = (Some(1), Some(40));
+        assert_eq!(refusal(r#"{"min_contributors": 1}"#, &manifest), Some(("min_rows", 40, 30)));
+        assert_eq!(refusal(r#"{"min_contributors": 1, "min_rows": 40}"#, &manifest), None);
+        manifest.sensitivity = Sensitivity::Public;
+        assert_eq!(refusal(r#"{"min_contributors": 1, "min_rows": 0}"#, &manifest), None);
+    }
+
+    #[test]
+    fn names_of_files_and_folders_stay_in_their_zone() {
+        let path = || PathBuf::from("/ward/patients.csv");
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let errors = [
+            not_here(&shard(), &[path()]),
+            ShardFileError::Missing { shard: shard(), path: path() }.into(),
+            ShardFileError::NotAFile { shard: shard(), path: path(), kind: "a folder" }.into(),
+            ShardFileError::Read { shard: shard(), path: path(), source: denied() }.into(),
+            ShardFileError::Empty { shard: shard(), path: path() }.into(),
+            ShardFileError::Size { shard: shard(), path: path(), expected: 1, found: 2 }.into(),
+            ShardFileError::Hash {
+                shard: shard(),
+                path: path(),
+                expected: "a".to_owned(),
+                found: "b".to_owned(),
+            }
+            .into(),
+        ];
+        for error in errors {
+            let error = WorkerError::from(error);
+            let (near, far) = (error.report(false).unwrap().text, error.report(true).unwrap().text);
+            assert!(near.contains("patients.csv"), "{near}");
+            assert!(far.contains("`secret`") && !far.contains("ward") && !far.contains("patients"), "{far}");
+        }
+    }
 }

@@ -30,6 +30,8 @@ fn manifest(id: &str, bytes: &[u8], content: Content) -> ShardManifest {
         sensitivity: Sensitivity::Public,
         home: None,
         allowed_zones: Vec::new(),
+        min_contributors: None,
+        min_rows: None,
         content,
     }
 }
