@@ -1,5 +1,9 @@
+use super::hear::MAX_SKIPPED;
 use super::*;
-use crate::control::{FailureClass, PROTOCOL_VERSION};
+use crate::control::{
+    Activity, Assignment, Build, EvaluationSums, FailureClass, FailureReport, PROTOCOL_VERSION, Refusal,
+    SentBytes, StepReport, ToCoordinator,
+};
 use crate::ids::{Generation, JobId};
 
 const DETECT: Span = Span::from_secs(5);

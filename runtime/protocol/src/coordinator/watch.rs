@@ -3,7 +3,8 @@
 //! Silent: no message for the silence limit. Stalled: its progress counter stands still for
 //! max(`detect_within`, 8 × its longest gap so far) although it waits for nobody.
 
-use super::{Activity, FailureKind};
+use super::FailureKind;
+use crate::control::Activity;
 use crate::time::{Span, Time};
 
 /// A pause eight times the longest seen is a standstill, not a slow step.
