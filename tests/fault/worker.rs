@@ -58,6 +58,18 @@ cases! {
     private_0_stopped_at_start: "private-0" STOP at Start, 5 s;
     private_0_stopped_in_a_step: "private-0" STOP at Step, 5 s;
     private_0_stopped_at_a_checkpoint: "private-0" STOP at Checkpoint, 2 s;
+    private_1_killed_at_start: "private-1" KILL at Start, 5 s;
+    private_1_killed_in_a_step: "private-1" KILL at Step, 5 s;
+    private_1_killed_at_a_checkpoint: "private-1" KILL at Checkpoint, 5 s;
+    private_1_stopped_at_start: "private-1" STOP at Start, 5 s;
+    private_1_stopped_in_a_step: "private-1" STOP at Step, 2 s;
+    private_1_stopped_at_a_checkpoint: "private-1" STOP at Checkpoint, 2 s;
+    public_0_killed_at_start: "public-0" KILL at Start, 5 s;
+    public_0_killed_in_a_step: "public-0" KILL at Step, 5 s;
+    public_0_killed_at_a_checkpoint: "public-0" KILL at Checkpoint, 5 s;
+    public_0_stopped_at_start: "public-0" STOP at Start, 5 s;
+    public_0_stopped_in_a_step: "public-0" STOP at Step, 2 s;
+    public_0_stopped_at_a_checkpoint: "public-0" STOP at Checkpoint, 2 s;
     public_1_killed_at_start: "public-1" KILL at Start, 5 s;
     public_1_killed_in_a_step: "public-1" KILL at Step, 5 s;
     public_1_killed_at_a_checkpoint: "public-1" KILL at Checkpoint, 5 s;
