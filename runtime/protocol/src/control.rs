@@ -243,8 +243,6 @@ pub enum Refusal {
     Zone { slot: SlotId, expected: ZoneId, got: ZoneId },
     #[error("slot {slot} is taken by a live worker")]
     Taken { slot: SlotId },
-    #[error("the job has started without this worker")]
-    Late,
 }
 
 /// Where the fault lies; decides the launcher's exit code.

@@ -60,6 +60,7 @@ pub(super) struct Tally {
     pub(super) nodes: BTreeMap<SlotId, NodeId>,
     pub(super) statistics: Option<Statistics>,
     pub(super) statistics_gathered: bool,
+    /// Handed over whole: stored, or overtaken by a newer one.
     pub(super) checkpoints: u64,
     pub(super) resumed: bool,
     /// Evaluations that the last committed step's reports include.
@@ -372,6 +373,7 @@ impl Observer for Recorder<'_> {
                 self.log("checkpoint", None, Some(format!("after {} steps", step.next())));
             }
             Event::Discarded { step } => {
+                self.tally.checkpoints += 1;
                 let detail = format!("after {} steps: a newer one is complete", step.next());
                 self.log("checkpoint-skipped", None, Some(detail));
             }
