@@ -1,20 +1,33 @@
 //! The seam between a round and memory.
 //!
 //! Tensors never pass through a machine: [`Round`](crate::round::Round) names levels and ranges, and whoever
-//! drives it lets an implementation of [`Buffers`] do the arithmetic. Codecs belong behind this seam.
+//! drives it lets an implementation of [`Buffers`] do the arithmetic. Codecs, error feedback and rounding
+//! live behind this seam.
+//!
+//! Levels of one element follow each other and are never needed at once (`Schedule::verify` proves it), so an
+//! implementation may keep all of them in the same place.
 
 use std::ops::Range;
 
-use crate::dtype::DType;
-use crate::schedule::{Level, Write};
+use crate::dtype::{Codec, DType, Packing, ReduceOp};
+use crate::schedule::Level;
 
 /// A payload that does not fit where it should go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BufferError {
-    #[error("payload of {got} bytes for {elems} elements of {dtype:?}")]
-    Length { got: usize, elems: usize, dtype: DType },
+    #[error("payload of {got} bytes for {elems} elements of {dtype:?} packed as `{codec}`")]
+    Length { got: usize, elems: usize, dtype: DType, codec: Codec },
     #[error("range {start}..{end} lies outside a buffer of {elems} elements")]
     Range { start: usize, end: usize, elems: usize },
+}
+
+/// One operand of a reduction.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand<'a> {
+    /// What a level holds in the range.
+    Own(Level),
+    /// A payload as it came, in pieces of any length that may cut an element or a block.
+    Received { codec: Codec, pieces: &'a [&'a [u8]] },
 }
 
 /// The levels of one round on one rank. Level 0 exists from the start, the others from their first store.
@@ -22,22 +35,20 @@ pub trait Buffers {
     /// Length of every level.
     fn elems(&self) -> usize;
     fn dtype(&self) -> DType;
-    /// Appends the range of a level to `out`, as it goes on the wire.
+    fn op(&self) -> ReduceOp;
+    /// Appends the range of a level to `out`, as it goes on the wire. With a lossy codec the level holds
+    /// afterwards what the receivers decode, and what was lost is kept for the next round (error feedback).
     ///
     /// # Panics
-    /// If the range lies outside the buffer or the level was never written: `Schedule::verify` excludes both.
-    fn encode(&mut self, level: Level, range: Range<usize>, out: &mut Vec<u8>);
-    /// Stores or adds a received payload.
-    fn receive(
+    /// If the range lies outside the buffer: `Schedule::verify` excludes it.
+    fn encode(&mut self, level: Level, range: Range<usize>, packing: Packing, out: &mut Vec<u8>);
+    /// Combines the operands in their order and stores the result in a level; `divisor` is what an average
+    /// is divided by, given where the total is formed. Reads everything before it writes.
+    fn reduce(
         &mut self,
-        level: Level,
+        into: Level,
         range: Range<usize>,
-        write: Write,
-        payload: &[u8],
+        operands: &[Operand<'_>],
+        divisor: Option<usize>,
     ) -> Result<(), BufferError>;
-    /// Stores or adds a range of one level into another.
-    ///
-    /// # Panics
-    /// As [`Self::encode`].
-    fn combine(&mut self, from: Level, into: Level, range: Range<usize>, write: Write);
 }
