@@ -13,7 +13,7 @@ use crate::manifest::ShardManifest;
 use crate::time::Span;
 
 /// Raised by any change to a message, a frame or the meaning of either.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// A worker and its coordinator have to be the same program; versions name both sides of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dtype::DType;
+use crate::dtype::{Codec, DType};
 use crate::frame::FrameClass;
 use crate::ids::Rank;
 use crate::job::{Algorithm, Job};
@@ -133,6 +133,7 @@ impl ExchangePlan {
             algorithm: job.exchange.algorithm,
             segment_bytes: segment_bytes(job),
             chunk_elems: chunk_elems(profile.arena_elems),
+            codec: job.exchange.codec,
         };
         let tags = Tags::new(buckets.len())?;
         let collective = if job.exchange.sharded { Collective::ReduceScatter } else { Collective::AllReduce };
@@ -210,6 +211,7 @@ impl ExchangePlan {
             algorithm: self.algorithm,
             segment_bytes: self.segment_bytes,
             chunk_elems: self.chunk_elems,
+            codec: Codec::None,
         };
         build.sums(RoundKind::Statistics, elems, Tags::new(self.buckets.len())?.statistics())
     }
@@ -326,6 +328,8 @@ struct Builder<'a> {
     algorithm: Algorithm,
     segment_bytes: usize,
     chunk_elems: usize,
+    /// Of gradients; everything else travels as it is.
+    codec: Codec,
 }
 
 impl Builder<'_> {
@@ -343,7 +347,9 @@ impl Builder<'_> {
             let schedule = match by_length.get(&range.len()) {
                 Some(schedule) => Arc::clone(schedule),
                 None => {
-                    let built = Schedule::build(collective, &self.shape(range.len(), DType::F32));
+                    let codec = if collective == Collective::Gather { Codec::None } else { self.codec };
+                    let shape = Shape { codec, ..self.shape(range.len(), DType::F32) };
+                    let built = Schedule::build(collective, &shape);
                     let schedule = checked(kind, built, min_contributors)?;
                     by_length.insert(range.len(), Arc::clone(&schedule));
                     schedule
@@ -381,6 +387,7 @@ impl Builder<'_> {
             align: self.chunk_elems,
             segment_elems: self.segment_bytes / dtype.bytes(),
             algorithm: self.algorithm,
+            codec: Codec::None,
         }
     }
 }

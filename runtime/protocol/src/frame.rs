@@ -2,7 +2,8 @@
 //!
 //! A frame is this header and `payload_bytes` bytes. Every field is checked before a payload is allocated;
 //! an unknown value is an error that closes the link, because a mixed fleet must not guess. The class says
-//! what may cross a zone border: [`FrameClass`] is closed, and none of it carries data rows.
+//! what may cross a zone border: [`FrameClass`] is closed, and none of it carries data rows. Payloads have no
+//! checksum: QUIC authenticates every packet (docs/adr/0012-no-payload-checksum.md).
 //!
 //! | offset | field | | offset | field |
 //! |---|---|---|---|---|
@@ -11,14 +12,14 @@
 //! | 3 | class u8 | | 44 | payload bytes u32 |
 //! | 4 | job u64 | | 48 | dtype u8 |
 //! | 12 | generation u32 | | 49 | codec u8 |
-//! | 16 | attempt u16 | | 50 | block u16, 0 without a codec |
-//! | 18 | source rank u16 | | 52 | flags u32: phase, coverage |
-//! | 20 | round (tag) u32 | | 56 | CRC-32C of the payload |
+//! | 16 | attempt u16 | | 50 | block u16, in elements; 0 without blocks |
+//! | 18 | source rank u16 | | 52 | flags u32: phase, coverage, operation |
+//! | 20 | round (tag) u32 | | 56 | zero u32 |
 //! | 24 | step u64 | | 60 | CRC-32C of bytes 0..60 |
 
 use serde::{Deserialize, Serialize};
 
-use crate::dtype::{Codec, DType};
+use crate::dtype::{Codec, DType, ReduceOp};
 use crate::ids::{Generation, JobId, Rank, Step};
 use crate::schedule::{Coverage, Phase};
 
@@ -26,9 +27,12 @@ pub const HEADER_BYTES: usize = 64;
 
 /// "hc" in the order of the wire.
 const MAGIC: u16 = u16::from_le_bytes(*b"hc");
-const VERSION: u8 = 1;
-const COMPLETE_FLAG: u32 = 1 << 8;
+const VERSION: u8 = 2;
+/// Flags: the phase, one bit for the coverage, four for the operation.
 const PHASE_MASK: u32 = 0xff;
+const COMPLETE_FLAG: u32 = 1 << 8;
+const OP_SHIFT: u32 = 9;
+const OP_MASK: u32 = 0xf << OP_SHIFT;
 
 /// What a frame carries. Closed: what is not listed cannot cross a border, and a new class is a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,9 +111,9 @@ pub struct SegmentHeader {
     pub elems: u32,
     pub dtype: DType,
     pub codec: Codec,
+    pub op: ReduceOp,
     pub phase: Phase,
     pub coverage: Coverage,
-    pub payload_crc32c: u32,
 }
 
 /// A header that is refused: the peer's fault, the link closes.
@@ -125,20 +129,18 @@ pub enum FrameError {
     Unknown { field: &'static str, got: u32 },
     #[error("frame of {got} bytes exceeds the limit of {limit}")]
     TooLarge { got: usize, limit: usize },
-    #[error("a payload of {got} bytes was announced for {elems} elements of {dtype:?}")]
-    Length { got: usize, elems: u32, dtype: DType },
+    #[error("a payload of {got} bytes was announced for {elems} elements of {dtype:?} packed as `{codec}`")]
+    Length { got: usize, elems: u32, dtype: DType, codec: Codec },
     #[error("the range {offset}..{offset}+{elems} does not fit in 64 bits")]
     Range { offset: u64, elems: u32 },
-    #[error("payload checksum is {computed:#010x}, the header says {expected:#010x}")]
-    PayloadChecksum { expected: u32, computed: u32 },
     #[error("payload of {got} bytes where the header says {expected}")]
     PayloadLength { got: usize, expected: usize },
 }
 
 impl SegmentHeader {
     pub fn payload_bytes(&self) -> usize {
-        // u32 times at most 8 fits in 64 bits.
-        usize::try_from(self.elems).map_or(usize::MAX, |elems| elems.saturating_mul(self.dtype.bytes()))
+        let elems = usize::try_from(self.elems);
+        elems.map_or(usize::MAX, |elems| self.codec.payload_bytes(self.dtype, elems))
     }
 
     /// The range of the round's buffer; none where it lies outside this machine's address space.
@@ -169,9 +171,10 @@ impl SegmentHeader {
         out.put(self.elems.to_le_bytes());
         out.put(payload_bytes.to_le_bytes());
         out.put([self.dtype.code(), self.codec.code()]);
-        out.put(0u16.to_le_bytes());
-        out.put((u32::from(self.phase.0) | coverage).to_le_bytes());
-        out.put(self.payload_crc32c.to_le_bytes());
+        out.put(block(self.codec).to_le_bytes());
+        let op = u32::from(self.op.code()) << OP_SHIFT;
+        out.put((u32::from(self.phase.0) | coverage | op).to_le_bytes());
+        out.put(0u32.to_le_bytes());
         let checksum = crc32c::crc32c(&out.bytes[..out.at]);
         out.put(checksum.to_le_bytes());
         out.bytes
@@ -193,9 +196,9 @@ impl SegmentHeader {
         let elems = u32::from_le_bytes(input.take());
         let payload_bytes = u32::from_le_bytes(input.take());
         let [dtype, codec] = input.take();
-        let block = u16::from_le_bytes(input.take());
+        let its_block = u16::from_le_bytes(input.take());
         let flags = u32::from_le_bytes(input.take());
-        let payload_crc32c = u32::from_le_bytes(input.take());
+        let zero = u32::from_le_bytes(input.take());
         let got = u32::from_le_bytes(input.take());
 
         if magic != MAGIC {
@@ -211,11 +214,16 @@ impl SegmentHeader {
         let class = FrameClass::from_code(class).ok_or_else(unknown("class", class.into()))?;
         let dtype = DType::from_code(dtype).ok_or_else(unknown("dtype", dtype.into()))?;
         let codec = Codec::from_code(codec).ok_or_else(unknown("codec", codec.into()))?;
-        if block != 0 {
-            return Err(FrameError::Unknown { field: "block", got: block.into() });
+        if its_block != block(codec) {
+            return Err(FrameError::Unknown { field: "block", got: its_block.into() });
+        }
+        if zero != 0 {
+            return Err(FrameError::Unknown { field: "zero", got: zero });
         }
         let [phase, ..] = (flags & PHASE_MASK).to_le_bytes();
-        let coverage = match flags & !PHASE_MASK {
+        let [op, ..] = ((flags & OP_MASK) >> OP_SHIFT).to_le_bytes();
+        let op = ReduceOp::from_code(op).ok_or_else(unknown("operation", op.into()))?;
+        let coverage = match flags & !PHASE_MASK & !OP_MASK {
             0 => Coverage::Partial,
             COMPLETE_FLAG => Coverage::Complete,
             _ => return Err(FrameError::Unknown { field: "flags", got: flags }),
@@ -232,16 +240,16 @@ impl SegmentHeader {
             elems,
             dtype,
             codec,
+            op,
             phase: Phase(phase),
             coverage,
-            payload_crc32c,
         };
         let announced = usize::try_from(payload_bytes).unwrap_or(usize::MAX);
         if announced > payload_limit {
             return Err(FrameError::TooLarge { got: announced, limit: payload_limit });
         }
         if announced != header.payload_bytes() {
-            return Err(FrameError::Length { got: announced, elems, dtype });
+            return Err(FrameError::Length { got: announced, elems, dtype, codec });
         }
         if header.range().is_none() {
             return Err(FrameError::Range { offset, elems });
@@ -249,22 +257,19 @@ impl SegmentHeader {
         Ok(header)
     }
 
-    /// Checks a received payload against its header.
+    /// Checks a payload whose length was not taken from this header.
     pub fn check_payload(&self, payload: &[u8]) -> Result<(), FrameError> {
-        if payload.len() != self.payload_bytes() {
-            return Err(FrameError::PayloadLength { got: payload.len(), expected: self.payload_bytes() });
-        }
-        let computed = crc32c::crc32c(payload);
-        if computed != self.payload_crc32c {
-            return Err(FrameError::PayloadChecksum { expected: self.payload_crc32c, computed });
-        }
-        Ok(())
+        let (got, expected) = (payload.len(), self.payload_bytes());
+        if got == expected { Ok(()) } else { Err(FrameError::PayloadLength { got, expected }) }
     }
 }
 
-/// The checksum of a payload.
-pub fn payload_crc32c(payload: &[u8]) -> u32 {
-    crc32c::crc32c(payload)
+/// The block of a codec as it stands in a header.
+fn block(codec: Codec) -> u16 {
+    match codec.block_elems() {
+        1 => 0,
+        elems => u16::try_from(elems).expect("blocks of a few hundred elements"),
+    }
 }
 
 struct Writer {

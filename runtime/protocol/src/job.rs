@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::Codec;
 use crate::ids::{PoolId, ShardId, ZoneId};
 use crate::manifest::Sensitivity;
 use crate::units::Bytes;
@@ -177,6 +178,20 @@ pub enum Algorithm {
     Ring,
     /// Every rank to every owner; one zone only.
     Direct,
+    /// Every rank sends everything to all others: one hop, for small buffers; one zone only.
+    OneShot,
+}
+
+impl Algorithm {
+    /// The word in job files and errors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Zoned => "zoned",
+            Algorithm::Ring => "ring",
+            Algorithm::Direct => "direct",
+            Algorithm::OneShot => "one-shot",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,6 +203,10 @@ pub struct Exchange {
     pub bucket_bytes: Bytes,
     /// The unit that a collective pipelines. Equal on all workers, since it decides frame counts.
     pub segment_bytes: Bytes,
+    /// How gradients are packed between zones, or between the workers of a job in a single zone.
+    pub codec: Codec,
+    /// Sockets, connections per peer and threads of each worker.
+    pub lanes: u16,
     /// Each worker updates a part of the parameters (per zone) and gathers the rest.
     pub sharded: bool,
     /// From a worker's fault to the stop of all processes.
@@ -201,6 +220,8 @@ impl Default for Exchange {
             algorithm: Algorithm::Zoned,
             bucket_bytes: Bytes(1 << 20),
             segment_bytes: Bytes(256 << 10),
+            codec: Codec::None,
+            lanes: 1,
             sharded: true,
             detect_within_s: 5,
         }

@@ -5,8 +5,8 @@
 //! neither bytes nor links. Its driver holds the payloads of [`Input::Arrived`] segments until an
 //! [`Output::Reduce`] takes them; how much that can be at most, [`Program::receives`] says.
 //!
-//! Each `Send`, `Reduce` and `Combine` is answered by exactly one [`Input::Sent`] or [`Input::Reduced`] when
-//! the memory it names may be used again; only then does the interval go on. After [`Output::Done`] or
+//! Each `Send` and `Reduce` is answered by exactly one [`Input::Sent`] or [`Input::Reduced`] when the memory it
+//! names may be used again; only then does the interval go on. After [`Output::Done`] or
 //! [`Output::Failed`] the round has ended and ignores all input.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::Codec;
 use crate::ids::{Generation, Rank, Step};
-use crate::schedule::{Action, Coverage, Interval, Level, Phase, Program, Write};
+use crate::schedule::{Action, Coverage, Interval, Level, Phase, Program, Term};
 use crate::time::{Span, Time};
 
 /// Names a round on all ranks.
@@ -37,9 +38,9 @@ pub enum Input {
     Ready { range: Range<usize> },
     /// A segment has come and its payload is staged.
     Arrived { from: Rank, range: Range<usize>, phase: Phase },
-    /// The segment of an [`Output::Send`] has been encoded.
+    /// The segment of an [`Output::Send`] has been packed for all its receivers.
     Sent { range: Range<usize> },
-    /// The [`Output::Reduce`] or [`Output::Combine`] on this range has been done.
+    /// The [`Output::Reduce`] on this range has been done.
     Reduced { range: Range<usize> },
     /// A link is lost or somebody gave up.
     Abort { peer: Option<Rank>, reason: String },
@@ -50,36 +51,15 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
-    /// Encode the range of `level` and send it.
-    Send {
-        to: Rank,
-        level: Level,
-        range: Range<usize>,
-        phase: Phase,
-        coverage: Coverage,
-    },
-    /// Take the staged payload of (from, range, phase) into `into`.
-    Reduce {
-        from: Rank,
-        range: Range<usize>,
-        phase: Phase,
-        into: Level,
-        write: Write,
-    },
-    Combine {
-        from: Level,
-        into: Level,
-        range: Range<usize>,
-        write: Write,
-    },
+    /// Pack the range of `level` once and send it to each of `to`.
+    Send { to: Vec<Rank>, level: Level, range: Range<usize>, phase: Phase, coverage: Coverage, codec: Codec },
+    /// Combine the terms in their order into `into`; the payloads are staged. `total` says that all
+    /// contributions are in it.
+    Reduce { range: Range<usize>, terms: Vec<Term>, into: Level, total: bool },
     /// The result level is final here.
     Done,
     /// The round has ended without a result; `peer` is who it waited for or who broke the rules.
-    Failed {
-        peer: Option<Rank>,
-        step: Step,
-        cause: Cause,
-    },
+    Failed { peer: Option<Rank>, step: Step, cause: Cause },
 }
 
 /// Why a round failed.
@@ -109,6 +89,17 @@ struct Progress {
     busy: bool,
     /// Segments that came, also those already taken.
     arrived: BTreeSet<(Rank, Phase)>,
+}
+
+impl Progress {
+    /// Whose segment the next action lacks.
+    fn awaited(&self, interval: &Interval) -> Option<Rank> {
+        let Some(Action::Reduce { terms, .. }) = interval.actions.get(self.next) else { return None };
+        terms.iter().find_map(|term| match term {
+            Term::From { rank, phase, .. } if !self.arrived.contains(&(*rank, *phase)) => Some(*rank),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -190,12 +181,9 @@ impl Round {
     }
 
     fn on_arrived(&mut self, from: Rank, range: Range<usize>, phase: Phase) {
-        let expected = |action: &Action| match action {
-            Action::Receive { from: sender, phase: its_phase, .. } => *sender == from && *its_phase == phase,
-            _ => false,
-        };
+        let expected = |term: &Term| matches!(term, Term::From { rank, phase: its, .. } if *rank == from && *its == phase);
         let found = self.program.find(&range);
-        let known = found.filter(|index| self.program.intervals[*index].actions.iter().any(expected));
+        let known = found.filter(|index| self.program.intervals[*index].terms().any(expected));
         let Some(index) = known else {
             return self.fail(Some(from), Cause::Unexpected { from, range, phase });
         };
@@ -223,21 +211,18 @@ impl Round {
     fn advance(&mut self, index: usize) {
         let interval = &self.program.intervals[index];
         let progress = &mut self.progress[index];
-        if progress.busy || progress.unready > 0 {
+        if progress.busy || progress.unready > 0 || progress.awaited(interval).is_some() {
             return;
         }
         let range = interval.range.clone();
-        let output = match interval.actions.get(progress.next) {
-            Some(&Action::Send { to, level, phase, coverage }) => {
-                Output::Send { to, level, range, phase, coverage }
+        let Some(action) = interval.actions.get(progress.next) else { return };
+        let output = match action.clone() {
+            Action::Send { to, level, phase, coverage, codec } => {
+                Output::Send { to, level, range, phase, coverage, codec }
             }
-            Some(&Action::Receive { from, into, write, phase })
-                if progress.arrived.contains(&(from, phase)) =>
-            {
-                Output::Reduce { from, range, phase, into, write }
+            Action::Reduce { terms, into } => {
+                Output::Reduce { range, terms, into, total: self.program.forms_total(action) }
             }
-            Some(&Action::Combine { from, into, write }) => Output::Combine { from, into, range, write },
-            Some(Action::Receive { .. }) | None => return,
         };
         progress.busy = true;
         self.outputs.push_back(output);
@@ -252,18 +237,12 @@ impl Round {
 
     fn on_deadline(&mut self) {
         let deadline = self.deadline;
-        let awaited =
-            self.program.intervals.iter().zip(&self.progress).find_map(|(interval, progress)| match interval
-                .actions
-                .get(progress.next)
-            {
-                Some(Action::Receive { from, phase, .. })
-                    if progress.unready == 0 && !progress.arrived.contains(&(*from, *phase)) =>
-                {
-                    Some(Cause::Awaited { from: *from, range: interval.range.clone(), deadline })
-                }
-                _ => None,
-            });
+        let pairs = self.program.intervals.iter().zip(&self.progress);
+        let mut ready = pairs.filter(|(_, progress)| progress.unready == 0);
+        let awaited = ready.find_map(|(interval, progress)| {
+            let from = progress.awaited(interval)?;
+            Some(Cause::Awaited { from, range: interval.range.clone(), deadline })
+        });
         match awaited {
             Some(cause @ Cause::Awaited { from, .. }) => self.fail(Some(from), cause),
             _ => self.fail(None, Cause::OwnPart { deadline }),

@@ -7,8 +7,9 @@
 //!
 //! Invariants: every element is reduced exactly once from each rank; the order of additions is a function
 //! of element, length and membership alone, never of arrival; what crosses a zone border is a sum over all
-//! ranks of the sender's zone. Inside a zone sums run from the owner's successor round to the owner, across
-//! zones in zone order, so `ring` and `direct` give equal bits.
+//! ranks of the sender's zone; with a codec every contribution is rounded equally often, the own one too.
+//! Inside a zone sums run from the owner's successor round to the owner, across zones in zone order, so
+//! `ring`, `direct` and `one-shot` give equal bits.
 //!
 //! Sources: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
 //! 2009; Thakur, Rabenseifner and Gropp, "Optimization of collective communication operations in MPICH", 2005.
@@ -19,10 +20,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::Codec;
 use crate::ids::Rank;
 use crate::job::Algorithm;
 
-pub use program::{Action, Coverage, Interval, Level, Phase, Program, Write};
+pub use program::{Action, Coverage, Interval, Level, Phase, Program, Term};
 pub use traffic::{Border, Flow, Traffic};
 pub use tree::Tree;
 pub use verify::Violation;
@@ -57,6 +59,8 @@ pub struct Shape {
     /// Longest range that travels as one frame.
     pub segment_elems: usize,
     pub algorithm: Algorithm,
+    /// How values are packed where the root's children meet: between zones, or between the ranks of one.
+    pub codec: Codec,
 }
 
 /// Why no schedule can be built. Always the caller's settings, never a peer's fault.
@@ -72,6 +76,12 @@ pub enum ScheduleError {
     ZeroLength { align: usize, segment_elems: usize },
     #[error("`{algorithm}` works inside one zone, not across {zones}: use `zoned`")]
     OneZoneOnly { algorithm: &'static str, zones: usize },
+    #[error("a ring would round every partial sum: `{codec}` needs `direct` or `zoned`")]
+    RingRounds { codec: Codec },
+    #[error(
+        "alignment ({align}) and segment length ({segment_elems}) must be multiples of the {block} elements of a block of `{codec}`"
+    )]
+    Blocks { align: usize, segment_elems: usize, block: usize, codec: Codec },
     #[error("the owned ranges of zone {zone} do not cover 0..{elems} exactly once")]
     Ownership { zone: usize, elems: usize },
 }
@@ -91,7 +101,7 @@ pub struct Schedule {
 impl Schedule {
     pub fn build(collective: Collective, shape: &Shape) -> Result<Schedule, ScheduleError> {
         check(shape)?;
-        let root = ownership::Node::new(&Tree::of_zones(&shape.zones), shape);
+        let root = ownership::Node::new(collective, &Tree::of_zones(&shape.zones), shape);
         Ok(build::build(collective, shape, &root))
     }
 
@@ -103,7 +113,7 @@ impl Schedule {
         owned: &BTreeMap<Rank, Vec<Range<usize>>>,
     ) -> Result<Schedule, ScheduleError> {
         check(shape)?;
-        let mut root = ownership::Node::new(&Tree::of_zones(&shape.zones), shape);
+        let mut root = ownership::Node::new(Collective::Gather, &Tree::of_zones(&shape.zones), shape);
         root.assign(shape, owned)?;
         Ok(build::build(Collective::Gather, shape, &root))
     }
@@ -159,7 +169,7 @@ impl Schedule {
 }
 
 fn check(shape: &Shape) -> Result<(), ScheduleError> {
-    let Shape { zones, align, segment_elems, algorithm, .. } = shape;
+    let Shape { zones, align, segment_elems, algorithm, codec, .. } = shape;
     if zones.is_empty() {
         return Err(ScheduleError::NoZones);
     }
@@ -173,15 +183,18 @@ fn check(shape: &Shape) -> Result<(), ScheduleError> {
     if *align == 0 || *segment_elems == 0 {
         return Err(ScheduleError::ZeroLength { align: *align, segment_elems: *segment_elems });
     }
-    match algorithm {
-        Algorithm::Ring if zones.len() > 1 => {
-            Err(ScheduleError::OneZoneOnly { algorithm: "ring", zones: zones.len() })
-        }
-        Algorithm::Direct if zones.len() > 1 => {
-            Err(ScheduleError::OneZoneOnly { algorithm: "direct", zones: zones.len() })
-        }
-        _ => Ok(()),
+    let block = codec.block_elems();
+    if !align.is_multiple_of(block) || !segment_elems.is_multiple_of(block) {
+        let (align, segment_elems, codec) = (*align, *segment_elems, *codec);
+        return Err(ScheduleError::Blocks { align, segment_elems, block, codec });
     }
+    if *algorithm == Algorithm::Ring && codec.is_lossy() {
+        return Err(ScheduleError::RingRounds { codec: *codec });
+    }
+    if *algorithm != Algorithm::Zoned && zones.len() > 1 {
+        return Err(ScheduleError::OneZoneOnly { algorithm: algorithm.name(), zones: zones.len() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

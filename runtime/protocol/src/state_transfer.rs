@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use crate::dtype::{Codec, DType};
-use crate::frame::{FrameClass, HEADER_BYTES, SegmentHeader, payload_crc32c};
+use crate::dtype::{Codec, DType, ReduceOp};
+use crate::frame::{FrameClass, HEADER_BYTES, SegmentHeader};
 use crate::ids::{Generation, JobId, Rank, Step};
 use crate::schedule::{Coverage, Phase};
 
@@ -38,9 +38,9 @@ impl Origin {
             elems: u32::try_from(values.len()).expect("at most SEGMENT_ELEMS"),
             dtype: DType::F32,
             codec: Codec::None,
+            op: ReduceOp::Sum,
             phase: Phase(0),
             coverage: Coverage::Complete,
-            payload_crc32c: payload_crc32c(&payload),
         };
         (header, payload)
     }

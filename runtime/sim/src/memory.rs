@@ -1,74 +1,69 @@
 //! Plain f32 buffers for rehearsals.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use hcrun_protocol::buffers::{BufferError, Buffers};
-use hcrun_protocol::dtype::DType;
-use hcrun_protocol::schedule::{Level, Write};
+use hcrun_protocol::buffers::{BufferError, Buffers, Operand};
+use hcrun_protocol::dtype::{Codec, DType, Packing, ReduceOp};
+use hcrun_protocol::schedule::Level;
 
-/// What was never written reads as NaN, so that it cannot pass for a result.
+/// All levels of an element lie in one place. Sums in the order of the operands; no codec.
 #[derive(Debug, Clone)]
 pub struct Memory {
-    elems: usize,
-    levels: BTreeMap<Level, Vec<f32>>,
+    values: Vec<f32>,
 }
 
 impl Memory {
     pub fn new(own: Vec<f32>) -> Memory {
-        Memory { elems: own.len(), levels: BTreeMap::from([(Level(0), own)]) }
+        Memory { values: own }
     }
 
-    /// The bits of a level.
-    pub fn bits(&self, level: Level, range: Range<usize>) -> Vec<u32> {
-        let values = self.levels.get(&level).map(|values| &values[range.clone()]);
-        values.map_or(vec![f32::NAN.to_bits(); range.len()], |values| {
-            values.iter().map(|v| v.to_bits()).collect()
-        })
-    }
-
-    fn write(&mut self, level: Level, range: Range<usize>, write: Write, values: &[f32]) {
-        let target = self.levels.entry(level).or_insert_with(|| vec![f32::NAN; self.elems]);
-        for (old, new) in target[range].iter_mut().zip(values) {
-            *old = match write {
-                Write::Store => *new,
-                Write::Add => *old + *new,
-            };
-        }
+    /// The bits of what was written last.
+    pub fn bits(&self, range: Range<usize>) -> Vec<u32> {
+        self.values[range].iter().map(|value| value.to_bits()).collect()
     }
 }
 
 impl Buffers for Memory {
     fn elems(&self) -> usize {
-        self.elems
+        self.values.len()
     }
 
     fn dtype(&self) -> DType {
         DType::F32
     }
 
-    fn encode(&mut self, level: Level, range: Range<usize>, out: &mut Vec<u8>) {
-        out.extend(self.levels[&level][range].iter().flat_map(|value| value.to_le_bytes()));
+    fn op(&self) -> ReduceOp {
+        ReduceOp::Sum
     }
 
-    fn receive(
+    fn encode(&mut self, _: Level, range: Range<usize>, _: Packing, out: &mut Vec<u8>) {
+        out.extend(self.values[range].iter().flat_map(|value| value.to_le_bytes()));
+    }
+
+    fn reduce(
         &mut self,
-        level: Level,
+        _: Level,
         range: Range<usize>,
-        write: Write,
-        payload: &[u8],
+        operands: &[Operand<'_>],
+        _: Option<usize>,
     ) -> Result<(), BufferError> {
-        let (words, rest) = payload.as_chunks::<4>();
-        if words.len() != range.len() || !rest.is_empty() {
-            return Err(BufferError::Length { got: payload.len(), elems: range.len(), dtype: DType::F32 });
+        let read = |operand: &Operand<'_>| match operand {
+            Operand::Own(_) => Ok(self.values[range.clone()].to_vec()),
+            Operand::Received { codec, pieces } => {
+                let bytes = pieces.concat();
+                let (words, rest) = bytes.as_chunks::<4>();
+                if words.len() != range.len() || !rest.is_empty() || codec.is_lossy() {
+                    let (got, elems) = (bytes.len(), range.len());
+                    return Err(BufferError::Length { got, elems, dtype: DType::F32, codec: Codec::None });
+                }
+                Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+            }
+        };
+        let values: Vec<Vec<f32>> = operands.iter().map(read).collect::<Result<_, _>>()?;
+        let add = |sum: Vec<f32>, next: Vec<f32>| sum.iter().zip(&next).map(|(a, b)| a + b).collect();
+        if let Some(sum) = values.into_iter().reduce(add) {
+            self.values[range].copy_from_slice(&sum);
         }
-        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        self.write(level, range, write, &values);
         Ok(())
-    }
-
-    fn combine(&mut self, from: Level, into: Level, range: Range<usize>, write: Write) {
-        let values = self.levels[&from][range.clone()].to_vec();
-        self.write(into, range, write, &values);
     }
 }

@@ -5,10 +5,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use hcrun_protocol::buffers::Buffers;
+use hcrun_protocol::buffers::{Buffers, Operand};
+use hcrun_protocol::dtype::Packing;
 use hcrun_protocol::prng::hash_bytes;
 use hcrun_protocol::round::{Cause, Input, Output, Round, RoundId};
-use hcrun_protocol::schedule::{Phase, Program};
+use hcrun_protocol::schedule::{Level, Phase, Program, Term};
 use hcrun_protocol::{Rank, Span, Time};
 
 use crate::memory::Memory;
@@ -80,27 +81,46 @@ impl Worker {
     fn drain(&mut self, now: Time, inputs: &mut VecDeque<Input>, out: &mut Outbox<Segment>) {
         while let Some(output) = self.round.as_mut().and_then(Round::poll_output) {
             match output {
-                Output::Send { to, level, range, phase, .. } => {
+                Output::Send { to, level, range, phase, codec, .. } => {
                     let mut payload = Vec::new();
-                    self.memory.encode(level, range.clone(), &mut payload);
-                    out.send(to.index(), Segment { range: range.clone(), phase, payload });
+                    let packing = Packing { codec, phase, source: self.program.rank };
+                    self.memory.encode(level, range.clone(), packing, &mut payload);
+                    for to in to {
+                        let segment = Segment { range: range.clone(), phase, payload: payload.clone() };
+                        out.send(to.index(), segment);
+                    }
                     inputs.push_back(Input::Sent { range });
                 }
-                Output::Reduce { from, range, phase, into, write } => {
-                    let payload = self.staged.remove(&(from, range.start, phase));
-                    let payload = payload.expect("a segment is staged before it is announced");
-                    let fits = self.memory.receive(into, range.clone(), write, &payload);
-                    fits.expect("both sides have the same schedule");
-                    inputs.push_back(Input::Reduced { range });
-                }
-                Output::Combine { from, into, range, write } => {
-                    self.memory.combine(from, into, range.clone(), write);
+                Output::Reduce { range, terms, into, .. } => {
+                    self.reduce(&range, &terms, into);
                     inputs.push_back(Input::Reduced { range });
                 }
                 Output::Done => self.end = Some(End::Done { at: now }),
                 Output::Failed { peer, cause, .. } => self.end = Some(End::Failed { at: now, peer, cause }),
             }
         }
+    }
+}
+
+impl Worker {
+    fn reduce(&mut self, range: &Range<usize>, terms: &[Term], into: Level) {
+        let take = |term: &Term| match term {
+            Term::Own(_) => None,
+            Term::From { rank, phase, .. } => {
+                let payload = self.staged.remove(&(*rank, range.start, *phase));
+                Some(payload.expect("a segment is staged before it is announced"))
+            }
+        };
+        let payloads: Vec<Option<Vec<u8>>> = terms.iter().map(take).collect();
+        let pieces: Vec<[&[u8]; 1]> = payloads.iter().map(|p| [p.as_deref().unwrap_or_default()]).collect();
+        let operand = |(term, pieces)| match term {
+            &Term::Own(level) => Operand::Own(level),
+            &Term::From { codec, .. } => Operand::Received { codec, pieces },
+        };
+        let operands: Vec<Operand<'_>> =
+            terms.iter().zip(pieces.iter().map(<[_; 1]>::as_slice)).map(operand).collect();
+        let fits = self.memory.reduce(into, range.clone(), &operands, None);
+        fits.expect("both sides have the same schedule");
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use hcrun_protocol::dtype::Codec;
 use hcrun_protocol::job::Algorithm;
 use hcrun_protocol::round::RoundId;
 use hcrun_protocol::schedule::{Collective, Schedule, Shape};
@@ -35,16 +36,18 @@ impl Scenario {
         }
         let one_zone = zones.len() == 1;
         let pick = |prng: &mut Prng, bound: u64| usize::try_from(prng.below(bound)).unwrap();
-        let algorithm = match pick(&mut prng, 3) {
+        let algorithm = match pick(&mut prng, 4) {
             0 if one_zone => Algorithm::Ring,
             1 if one_zone => Algorithm::Direct,
+            2 if one_zone => Algorithm::OneShot,
             _ => Algorithm::Zoned,
         };
         let collective =
             [Collective::AllReduce, Collective::ReduceScatter, Collective::Gather][pick(&mut prng, 3)];
         let elems = pick(&mut prng, 400);
         let segment_elems = 1 + pick(&mut prng, 60);
-        let shape = Shape { zones, elems, align: 1 + pick(&mut prng, 9), segment_elems, algorithm };
+        let align = 1 + pick(&mut prng, 9);
+        let shape = Shape { zones, elems, align, segment_elems, algorithm, codec: Codec::None };
         let schedule = Schedule::build(collective, &shape).unwrap();
 
         let contribution = |rank: u16| {
@@ -97,7 +100,7 @@ impl Scenario {
         for range in ranges {
             let expected: Vec<u32> =
                 range.clone().map(|element| self.expected(zone, element).to_bits()).collect();
-            assert_eq!(worker.memory().bits(self.schedule.result_level(), range), expected, "{rank}");
+            assert_eq!(worker.memory().bits(range), expected, "{rank}");
         }
     }
 }

@@ -14,6 +14,7 @@ fn program(rank: u16) -> Arc<Program> {
         align: 1,
         segment_elems: 1,
         algorithm: Algorithm::Direct,
+        codec: Codec::None,
     };
     let schedule = Schedule::build(Collective::ReduceScatter, &shape).unwrap();
     Arc::clone(schedule.program(Rank(rank)).unwrap())
@@ -33,6 +34,11 @@ fn arrived(from: u16, element: usize) -> Input {
     Input::Arrived { from: Rank(from), range: element..element + 1, phase: Phase(0) }
 }
 
+fn receivers(output: &Output) -> &[Rank] {
+    let Output::Send { to, .. } = output else { panic!("{output:?}") };
+    to
+}
+
 fn failed(outputs: Vec<Output>) -> (Option<Rank>, Cause) {
     match <[Output; 1]>::try_from(outputs) {
         Ok([Output::Failed { peer, step, cause }]) => {
@@ -46,25 +52,18 @@ fn failed(outputs: Vec<Output>) -> (Option<Rank>, Cause) {
 #[test]
 fn segments_wait_for_their_turn_and_go_on_one_by_one() {
     let mut round = round(0);
-    // Element 0 is summed in the order 1, 2, 0: what rank 2 sends has to wait, and nothing is ready yet.
+    // Element 0 is summed in the order 1, 2, 0: all parts have to be there.
     assert_eq!(feed(&mut round, Time::ZERO, arrived(2, 0)), []);
     assert_eq!(feed(&mut round, Time::ZERO, Input::Ready { range: 0..1 }), []);
-    let reduce = |from, write| Output::Reduce {
-        from: Rank(from),
-        range: 0..1,
-        phase: Phase(0),
-        into: Level(1),
-        write,
-    };
-    assert_eq!(feed(&mut round, Time::ZERO, arrived(1, 0)), [reduce(1, Write::Store)]);
-    let reduced = || Input::Reduced { range: 0..1 };
-    assert_eq!(feed(&mut round, Time::ZERO, reduced()), [reduce(2, Write::Add)]);
-    let combine = Output::Combine { from: Level(0), into: Level(1), range: 0..1, write: Write::Add };
-    assert_eq!(feed(&mut round, Time::ZERO, reduced()), [combine]);
-    assert_eq!(feed(&mut round, Time::ZERO, reduced()), []);
+    let from = |rank| Term::From { rank: Rank(rank), phase: Phase(0), codec: Codec::None };
+    let terms = vec![from(1), from(2), Term::Own(Level(0))];
+    let reduce = Output::Reduce { range: 0..1, terms, into: Level(1), total: true };
+    assert_eq!(feed(&mut round, Time::ZERO, arrived(1, 0)), [reduce]);
+    assert_eq!(feed(&mut round, Time::ZERO, Input::Reduced { range: 0..1 }), []);
     // The other intervals are sends, put out when they become ready.
     let outputs = feed(&mut round, Time::ZERO, Input::Ready { range: 1..3 });
-    assert!(matches!(outputs[..], [Output::Send { to: Rank(1), .. }, Output::Send { to: Rank(2), .. }]));
+    let receivers: Vec<_> = outputs.iter().map(receivers).collect();
+    assert_eq!(receivers, [[Rank(1)], [Rank(2)]]);
     assert_eq!(feed(&mut round, Time::ZERO, Input::Sent { range: 1..2 }), []);
     assert_eq!(feed(&mut round, Time::ZERO, Input::Sent { range: 2..3 }), [Output::Done]);
     assert_eq!(round.next_deadline(), None);
@@ -79,6 +78,7 @@ fn an_interval_starts_when_all_of_it_is_ready() {
         align: 4,
         segment_elems: 4,
         algorithm: Algorithm::Ring,
+        codec: Codec::None,
     };
     let schedule = Schedule::build(Collective::ReduceScatter, &shape).unwrap();
     let id = RoundId { generation: Generation(1), attempt: 0, step: Step(0), tag: 0 };
@@ -87,7 +87,7 @@ fn an_interval_starts_when_all_of_it_is_ready() {
     assert_eq!(feed(&mut round, Time::ZERO, Input::Ready { range: 3..8 }), []);
     assert_eq!(feed(&mut round, Time::ZERO, Input::Ready { range: 0..2 }), []);
     let outputs = feed(&mut round, Time::ZERO, Input::Ready { range: 2..3 });
-    assert!(matches!(outputs[..], [Output::Send { to: Rank(0), .. }]), "{outputs:?}");
+    assert_eq!(outputs.iter().map(receivers).collect::<Vec<_>>(), [[Rank(0)]]);
 }
 
 #[test]
@@ -112,6 +112,7 @@ fn a_segment_that_comes_twice_is_the_senders_fault() {
     feed(&mut round, Time::ZERO, Input::Ready { range: 0..3 });
     feed(&mut round, Time::ZERO, arrived(1, 0));
     // Also after it has been taken.
+    assert_eq!(feed(&mut round, Time::ZERO, arrived(2, 0)).len(), 1);
     feed(&mut round, Time::ZERO, Input::Reduced { range: 0..1 });
     let (peer, cause) = failed(feed(&mut round, Time::ZERO, arrived(1, 0)));
     assert_eq!(peer, Some(Rank(1)));
@@ -151,7 +152,8 @@ fn an_abort_takes_back_what_is_queued() {
 
 #[test]
 fn nothing_to_do_is_done_at_once() {
-    let program = Program { rank: Rank(0), elems: 0, result_level: Level(1), intervals: Vec::new() };
+    let program =
+        Program { rank: Rank(0), elems: 0, result_level: Level(1), ranks: 1, intervals: Vec::new() };
     let id = RoundId { generation: Generation(1), attempt: 0, step: Step(0), tag: 0 };
     let mut round = Round::new(Time::ZERO, Arc::new(program), id, DEADLINE);
     assert_eq!(round.poll_output(), Some(Output::Done));
@@ -161,6 +163,7 @@ fn nothing_to_do_is_done_at_once() {
 fn a_log_of_inputs_is_a_replay() {
     let log = r#"[{"ready":{"range":{"start":0,"end":3}}},
         {"arrived":{"from":1,"range":{"start":0,"end":1},"phase":0}},
+        {"arrived":{"from":2,"range":{"start":0,"end":1},"phase":0}},
         {"sent":{"range":{"start":1,"end":2}}}, "tick"]"#;
     let inputs: Vec<Input> = serde_json::from_str(log).unwrap();
     let play = || {
@@ -169,5 +172,9 @@ fn a_log_of_inputs_is_a_replay() {
         serde_json::to_string(&outputs.collect::<Vec<_>>()).unwrap()
     };
     assert_eq!(play(), play());
-    assert!(play().contains(r#"{"reduce":{"from":1,"#), "{}", play());
+    assert!(
+        play().contains(r#"{"reduce":{"range":{"start":0,"end":1},"terms":[{"from":{"rank":1,"#),
+        "{}",
+        play()
+    );
 }

@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::dtype::Codec;
 use crate::ids::Rank;
 
 use super::ownership::{Combining, Node};
-use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Shape, Tree, Write};
+use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Shape, Term, Tree};
 
 pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Schedule {
     let top = root.level;
     let result_level = if collective == Collective::Gather { Level(0) } else { top };
+    let ranks = shape.zones.iter().map(Vec::len).sum();
     let empty = |rank: &Rank| {
-        (*rank, Program { rank: *rank, elems: shape.elems, result_level, intervals: Vec::new() })
+        (*rank, Program { rank: *rank, elems: shape.elems, result_level, ranks, intervals: Vec::new() })
     };
     let mut programs: BTreeMap<Rank, Program> = shape.zones.iter().flatten().map(empty).collect();
     for range in intervals(shape, root) {
-        let mut draft = Draft { top, actions: BTreeMap::new() };
+        let mut draft = Draft { top, codec: shape.codec, actions: BTreeMap::new() };
         if collective != Collective::Gather {
             draft.reduce(root, range.start);
         }
@@ -55,8 +57,13 @@ fn intervals(shape: &Shape, root: &Node) -> Vec<Range<usize>> {
 
 /// The actions of all ranks on one interval, in an order in which they could be executed one by one: every
 /// send is drafted before its receive, so no schedule can deadlock.
+///
+/// A codec is used where the root's children meet: between zones, or between the ranks of a single one.
+/// Each value is rounded once on its way up and, where one rank forms the total for others, once on its way
+/// down; inside the zones of a larger group nothing is rounded.
 struct Draft {
     top: Level,
+    codec: Codec,
     actions: BTreeMap<Rank, Vec<Action>>,
 }
 
@@ -65,69 +72,66 @@ impl Draft {
     fn reduce(&mut self, node: &Node, element: usize) {
         node.children.iter().for_each(|child| self.reduce(child, element));
         let children = child_owners(node, element);
+        let round = from_successor(&children, node.owner(element));
         match node.combining {
             Combining::Leaf => {}
-            Combining::Scatter => self.scatter(node, element, &children),
-            Combining::Ring => self.ring(node, element, &children),
-            Combining::Exchange => self.exchange(node, &children),
+            Combining::Scatter => self.scatter(node, &round),
+            Combining::Ring => self.ring(node, &round),
+            Combining::OneShot => self.exchange(node, &round, Coverage::Partial),
+            Combining::Exchange => self.exchange(node, &children, Coverage::Complete),
         }
     }
 
-    fn scatter(&mut self, node: &Node, element: usize, children: &[(Rank, Level)]) {
-        let round = from_successor(children, node.owner(element));
+    fn scatter(&mut self, node: &Node, round: &[(Rank, Level)]) {
         let Some(((owner, own_level), others)) = round.split_last() else { return };
-        let mut write = Write::Store;
+        let (phase, codec) = (up(node), self.codec_at(node));
         for (from, level) in others {
-            self.send(*from, *owner, *level, Phase(node.level.0 - 1), Coverage::Partial);
-            self.receive(*owner, *from, node.level, write, Phase(node.level.0 - 1));
-            write = Write::Add;
+            self.send(*from, vec![*owner], *level, phase, Coverage::Partial, codec);
         }
-        self.push(*owner, Action::Combine { from: *own_level, into: node.level, write });
+        if codec.is_lossy() && !others.is_empty() {
+            self.send(*owner, Vec::new(), *own_level, phase, Coverage::Partial, codec);
+        }
+        let from = |(rank, _): &(Rank, Level)| Term::From { rank: *rank, phase, codec };
+        let terms = others.iter().map(from).chain([Term::Own(*own_level)]).collect();
+        self.push(*owner, Action::Reduce { terms, into: node.level });
     }
 
-    fn ring(&mut self, node: &Node, element: usize, children: &[(Rank, Level)]) {
-        let round = from_successor(children, node.owner(element));
-        let phase = Phase(node.level.0 - 1);
+    fn ring(&mut self, node: &Node, round: &[(Rank, Level)]) {
+        let (phase, codec) = (up(node), Codec::None);
         let mut previous = None;
         for (index, (rank, level)) in round.iter().enumerate() {
+            let mut sum_level = *level;
             let next = round.get(index + 1).map(|(next, _)| *next);
-            let sum_level = match (previous, next) {
-                // The first of the ring sends its own values as they are.
-                (None, Some(_)) => *level,
-                (None, None) => {
-                    self.push(*rank, Action::Combine { from: *level, into: node.level, write: Write::Store });
-                    node.level
-                }
-                (Some(previous), _) => {
-                    self.receive(*rank, previous, node.level, Write::Store, phase);
-                    self.push(*rank, Action::Combine { from: *level, into: node.level, write: Write::Add });
-                    node.level
-                }
-            };
+            // The first of the ring sends its own values as they are.
+            if previous.is_some() || next.is_none() {
+                let from = previous.map(|rank| Term::From { rank, phase, codec });
+                let terms = from.into_iter().chain([Term::Own(*level)]).collect();
+                self.push(*rank, Action::Reduce { terms, into: node.level });
+                sum_level = node.level;
+            }
             if let Some(next) = next {
-                self.send(*rank, next, sum_level, phase, Coverage::Partial);
+                self.send(*rank, vec![next], sum_level, phase, Coverage::Partial, codec);
             }
             previous = Some(*rank);
         }
     }
 
-    fn exchange(&mut self, node: &Node, children: &[(Rank, Level)]) {
-        let phase = Phase(node.level.0 - 1);
+    /// Everybody sends to all others and forms the sum, all in the order of `children`.
+    fn exchange(&mut self, node: &Node, children: &[(Rank, Level)], coverage: Coverage) {
+        let (phase, codec) = (up(node), self.codec_at(node));
         for (from, level) in children {
-            for (to, _) in children.iter().filter(|(to, _)| to != from) {
-                self.send(*from, *to, *level, phase, Coverage::Complete);
+            let to: Vec<Rank> = children.iter().map(|(to, _)| *to).filter(|to| to != from).collect();
+            if !to.is_empty() {
+                self.send(*from, to, *level, phase, coverage, codec);
             }
         }
-        for (at, own_level) in children {
-            let mut write = Write::Store;
-            for (from, _) in children {
-                if from == at {
-                    self.push(*at, Action::Combine { from: *own_level, into: node.level, write });
-                } else {
-                    self.receive(*at, *from, node.level, write, phase);
-                }
-                write = Write::Add;
-            }
+        for (at, _) in children {
+            let term = |(rank, level): &(Rank, Level)| match rank == at {
+                true => Term::Own(*level),
+                false => Term::From { rank: *rank, phase, codec },
+            };
+            let terms = children.iter().map(term).collect();
+            self.push(*at, Action::Reduce { terms, into: node.level });
         }
     }
 
@@ -136,19 +140,22 @@ impl Draft {
         let round = from_successor(&child_owners(node, element), node.owner(element));
         // Above every phase of the way up; lower groups come later.
         let phase = Phase(2 * self.top.0 - node.level.0);
+        let codec = self.codec_at(node);
         match (node.combining, round.split_last()) {
-            (Combining::Leaf | Combining::Exchange, _) | (_, None) => {}
+            (Combining::Leaf | Combining::Exchange | Combining::OneShot, _) | (_, None) => {}
+            (_, Some((_, []))) => {}
             (Combining::Scatter, Some(((owner, _), others))) => {
+                let to = others.iter().map(|(to, _)| *to).collect();
+                self.send(*owner, to, level, phase, Coverage::Complete, codec);
                 for (to, _) in others {
-                    self.send(*owner, *to, level, phase, Coverage::Complete);
-                    self.receive(*to, *owner, level, Write::Store, phase);
+                    self.store(*to, *owner, level, phase, codec);
                 }
             }
             (Combining::Ring, Some(((owner, _), others))) => {
                 let mut from = *owner;
                 for (to, _) in others {
-                    self.send(from, *to, level, phase, Coverage::Complete);
-                    self.receive(*to, from, level, Write::Store, phase);
+                    self.send(from, vec![*to], level, phase, Coverage::Complete, Codec::None);
+                    self.store(*to, from, level, phase, Codec::None);
                     from = *to;
                 }
             }
@@ -156,17 +163,35 @@ impl Draft {
         node.children.iter().for_each(|child| self.distribute(child, element, level));
     }
 
-    fn send(&mut self, from: Rank, to: Rank, level: Level, phase: Phase, coverage: Coverage) {
-        self.push(from, Action::Send { to, level, phase, coverage });
+    fn codec_at(&self, node: &Node) -> Codec {
+        if node.level == self.top { self.codec } else { Codec::None }
     }
 
-    fn receive(&mut self, at: Rank, from: Rank, into: Level, write: Write, phase: Phase) {
-        self.push(at, Action::Receive { from, into, write, phase });
+    fn send(
+        &mut self,
+        from: Rank,
+        to: Vec<Rank>,
+        level: Level,
+        phase: Phase,
+        coverage: Coverage,
+        codec: Codec,
+    ) {
+        self.push(from, Action::Send { to, level, phase, coverage, codec });
+    }
+
+    fn store(&mut self, at: Rank, from: Rank, into: Level, phase: Phase, codec: Codec) {
+        let terms = vec![Term::From { rank: from, phase, codec }];
+        self.push(at, Action::Reduce { terms, into });
     }
 
     fn push(&mut self, rank: Rank, action: Action) {
         self.actions.entry(rank).or_default().push(action);
     }
+}
+
+/// The phase of what travels up to a node.
+fn up(node: &Node) -> Phase {
+    Phase(node.level.0 - 1)
 }
 
 /// For each child the rank that holds its sum, and the level it lies in.

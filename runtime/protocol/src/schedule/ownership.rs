@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::ids::Rank;
 use crate::job::Algorithm;
 
-use super::{Level, ScheduleError, Shape, Tree};
+use super::{Collective, Level, ScheduleError, Shape, Tree};
 
 /// How a group forms the sum of its children's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) enum Combining {
     Scatter,
     /// Neighbour to neighbour, ending at the owner; children are ranks.
     Ring,
+    /// Every rank sends everything to all others, each forms the sum; children are ranks.
+    OneShot,
     /// Between zones: every child's owner sends to all others, each forms the sum.
     Exchange,
 }
@@ -37,14 +39,19 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(tree: &Tree, shape: &Shape) -> Node {
+    pub(super) fn new(collective: Collective, tree: &Tree, shape: &Shape) -> Node {
         let mut root = Node::scatter(tree, shape);
         if shape.zones.len() > 1 {
             root.combining = Combining::Exchange;
             root.owners.clear();
-        } else if shape.algorithm == Algorithm::Ring {
-            root.combining = Combining::Ring;
+            return root;
         }
+        root.combining = match (shape.algorithm, collective) {
+            (Algorithm::Ring, _) => Combining::Ring,
+            // Only where everybody wants everything.
+            (Algorithm::OneShot, Collective::AllReduce) => Combining::OneShot,
+            _ => Combining::Scatter,
+        };
         root
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::Codec;
 use crate::ids::Rank;
 
 /// A numbered buffer of a round: 0 is the rank's own contribution, 1 the sum over its zone, 2 the total
@@ -32,23 +33,26 @@ pub enum Coverage {
     Complete,
 }
 
-/// How values enter a buffer.
+/// One operand of a reduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Write {
-    Store,
-    /// Old value + new value.
-    Add,
+pub enum Term {
+    /// What the rank holds at this level.
+    Own(Level),
+    /// What comes from another rank.
+    From { rank: Rank, phase: Phase, codec: Codec },
 }
 
-/// One step on one interval. The steps of an interval happen strictly in order; a level is never read before
-/// it has been written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// One step on one interval. The steps of an interval happen strictly in order. Levels of an interval follow
+/// each other: what was written last is the only one that is read, so that all may lie in one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    Send { to: Rank, level: Level, phase: Phase, coverage: Coverage },
-    Receive { from: Rank, into: Level, write: Write, phase: Phase },
-    Combine { from: Level, into: Level, write: Write },
+    /// Packs a level once and sends it to all of `to`. With a lossy codec the level holds afterwards what
+    /// the receivers decode; with nobody in `to` that is all it does.
+    Send { to: Vec<Rank>, level: Level, phase: Phase, coverage: Coverage, codec: Codec },
+    /// Combines the terms in their order into a level, once all of them are there.
+    Reduce { terms: Vec<Term>, into: Level },
 }
 
 /// A range that no frame or owner ever cuts, and what happens to it. Intervals progress independently of
@@ -65,6 +69,8 @@ pub struct Program {
     pub rank: Rank,
     pub elems: usize,
     pub result_level: Level,
+    /// How many ranks contribute to a total.
+    pub ranks: usize,
     pub intervals: Vec<Interval>,
 }
 
@@ -76,18 +82,31 @@ impl Program {
         (self.intervals[index].range == *range).then_some(index)
     }
 
+    /// Whether an action forms the total of all contributions.
+    pub fn forms_total(&self, action: &Action) -> bool {
+        matches!(action, Action::Reduce { terms, into } if *into == self.result_level && terms.len() > 1)
+    }
+
     /// Every frame that the rank receives, with its length in elements: the bound of what may have to be
     /// staged for the round.
     pub fn receives(&self) -> impl Iterator<Item = (Rank, usize)> {
-        let receives = |interval: &'_ Interval| {
+        self.intervals.iter().flat_map(|interval| {
             let elems = interval.range.len();
-            let from = interval.actions.iter().filter_map(|action| match action {
-                Action::Receive { from, .. } => Some(*from),
-                _ => None,
-            });
-            from.map(move |from| (from, elems)).collect::<Vec<_>>()
-        };
-        self.intervals.iter().flat_map(receives)
+            interval.terms().filter_map(move |term| match term {
+                Term::From { rank, .. } => Some((*rank, elems)),
+                Term::Own(_) => None,
+            })
+        })
+    }
+}
+
+impl Interval {
+    /// The operands of all its reductions.
+    pub fn terms(&self) -> impl Iterator<Item = &Term> {
+        self.actions.iter().flat_map(|action| match action {
+            Action::Reduce { terms, .. } => terms.as_slice(),
+            Action::Send { .. } => &[],
+        })
     }
 }
 

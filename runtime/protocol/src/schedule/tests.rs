@@ -35,7 +35,7 @@ fn splits() -> Vec<Vec<u16>> {
 
 fn algorithms(sizes: &[u16]) -> Vec<Algorithm> {
     if sizes.len() == 1 {
-        vec![Algorithm::Zoned, Algorithm::Direct, Algorithm::Ring]
+        vec![Algorithm::Zoned, Algorithm::Direct, Algorithm::Ring, Algorithm::OneShot]
     } else {
         vec![Algorithm::Zoned]
     }
@@ -44,7 +44,7 @@ fn algorithms(sizes: &[u16]) -> Vec<Algorithm> {
 fn shape(sizes: &[u16], elems: usize, algorithm: Algorithm) -> Shape {
     // Long buffers get long segments, or the exhaustive test would take minutes.
     let segment_elems = SEGMENT.max(elems / 8);
-    Shape { zones: zones(sizes), elems, align: ALIGN, segment_elems, algorithm }
+    Shape { zones: zones(sizes), elems, align: ALIGN, segment_elems, algorithm, codec: Codec::None }
 }
 
 #[test]
@@ -66,6 +66,39 @@ fn all_schedules_up_to_nine_ranks_in_three_zones_are_right() {
             }
         }
     }
+}
+
+#[test]
+fn with_a_codec_everything_is_rounded_equally_often() {
+    for sizes in [&[1][..], &[2], &[5], &[1, 1], &[2, 3], &[3, 1, 2]] {
+        for algorithm in algorithms(sizes).into_iter().filter(|algorithm| *algorithm != Algorithm::Ring) {
+            for (collective, codec) in
+                COLLECTIVES.into_iter().flat_map(|c| [(c, Codec::Bf16), (c, Codec::Int8)])
+            {
+                let shape = Shape { align: 256, segment_elems: 512, codec, ..shape(sizes, 3_001, algorithm) };
+                let schedule = Schedule::build(collective, &shape).unwrap();
+                assert_eq!(schedule.verify(1), Ok(()), "{collective:?} {algorithm:?} {sizes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_codec_shortens_what_crosses_the_border_and_nothing_else() {
+    let plain = Shape { align: 256, segment_elems: 512, ..shape(&[2, 2], 2_048, Algorithm::Zoned) };
+    let traffic = |codec| {
+        let shape = Shape { codec, ..plain.clone() };
+        Schedule::build(Collective::AllReduce, &shape).unwrap().traffic(crate::dtype::DType::F32)
+    };
+    let (none, int8) = (traffic(Codec::None), traffic(Codec::Int8));
+    for flow in int8.borders.values() {
+        assert_eq!((flow.frames, flow.bytes), (4, 4 * (64 + 2 * 258)));
+    }
+    let inside = |traffic: &Traffic| {
+        let links = traffic.links.iter();
+        links.filter(|((a, b), _)| a.0 / 2 == b.0 / 2).map(|(_, flow)| flow.bytes).sum::<u64>()
+    };
+    assert_eq!(inside(&none), inside(&int8));
 }
 
 #[test]
@@ -123,6 +156,10 @@ fn impossible_shapes_are_refused() {
     assert!(matches!(build(Shape { align: 0, ..good.clone() }), ScheduleError::ZeroLength { .. }));
     let ring = Shape { algorithm: Algorithm::Ring, ..good.clone() };
     assert_eq!(build(ring), ScheduleError::OneZoneOnly { algorithm: "ring", zones: 2 });
+    let ragged = Shape { codec: Codec::Int8, ..good.clone() };
+    assert!(matches!(build(ragged), ScheduleError::Blocks { block: 256, .. }));
+    let ring = Shape { algorithm: Algorithm::Ring, codec: Codec::Bf16, ..shape(&[2], 10, Algorithm::Ring) };
+    assert_eq!(build(ring), ScheduleError::RingRounds { codec: Codec::Bf16 });
     let owned = [(Rank(0), 0..4), (Rank(1), 5..10), (Rank(2), 0..10)];
     let owned = owned.into_iter().map(|(rank, range)| (rank, Vec::from_iter([range]))).collect();
     let gap = Schedule::gather(&good, &owned).unwrap_err();
@@ -157,35 +194,81 @@ mod mutants {
     fn crosses(schedule: &Schedule) -> impl Fn(Rank, &Action) -> bool + use<> {
         let schedule = schedule.clone();
         move |rank, action| match action {
-            Action::Send { to, .. } => schedule.zone_of(rank) != schedule.zone_of(*to),
+            Action::Send { to, .. } => to.iter().any(|to| schedule.zone_of(rank) != schedule.zone_of(*to)),
             _ => false,
         }
     }
 
     #[test]
     fn a_lone_gradient_over_the_border() {
+        // A member that holds nothing but its own gradient sends it.
         let mut schedule = zoned();
         let crosses = crosses(&schedule);
         let (rank, index) = find(&mut schedule, crosses);
-        let Action::Send { level, .. } = &mut actions(&mut schedule, rank)[index] else { panic!() };
+        let send = actions(&mut schedule, rank)[index].clone();
+        actions(&mut schedule, rank).remove(index);
+        actions(&mut schedule, rank).insert(0, send);
+        let Action::Send { level, .. } = &mut actions(&mut schedule, rank)[0] else { panic!() };
         *level = Level(0);
         // As complete it lies, as partial it leaks.
         assert!(matches!(schedule.verify(2), Err(Violation::FalseMark { .. })));
-        let Action::Send { coverage, .. } = &mut actions(&mut schedule, rank)[index] else { panic!() };
+        let Action::Send { coverage, .. } = &mut actions(&mut schedule, rank)[0] else { panic!() };
         *coverage = Coverage::Partial;
         assert!(matches!(schedule.verify(2), Err(Violation::LoneGradient { .. })));
     }
 
     #[test]
     fn a_sum_over_part_of_a_zone_over_the_border() {
-        // Zone 1 sends its sum before the last member's part is in it.
+        // Zone 1 leaves the first member's part out of what it sends.
         let mut schedule = zoned();
         let crosses = crosses(&schedule);
-        let (rank, index) = find(&mut schedule, |rank, action| rank.0 >= 2 && crosses(rank, action));
-        let actions = actions(&mut schedule, rank);
-        let send = actions.remove(index);
-        actions.insert(1, send);
+        let (rank, _) = find(&mut schedule, |rank, action| rank.0 >= 2 && crosses(rank, action));
+        let reduce = actions(&mut schedule, rank).iter_mut().find_map(|action| match action {
+            Action::Reduce { terms, into: Level(1) } => Some(terms),
+            _ => None,
+        });
+        reduce.unwrap().remove(0);
         assert!(matches!(schedule.verify(2), Err(Violation::FalseMark { .. })));
+    }
+
+    #[test]
+    fn a_level_that_was_overwritten() {
+        let mut schedule = zoned();
+        let (rank, index) =
+            find(&mut schedule, |_, action| matches!(action, Action::Reduce { into: Level(2), .. }));
+        let Action::Reduce { terms, .. } = &mut actions(&mut schedule, rank)[index] else { panic!() };
+        let own = terms.iter_mut().find(|term| matches!(term, Term::Own(_)));
+        if let Some(own) = own {
+            *own = Term::Own(Level(0));
+        } else {
+            terms.push(Term::Own(Level(1)));
+        }
+        assert!(matches!(schedule.verify(2), Err(Violation::Overwritten { .. })));
+    }
+
+    #[test]
+    fn an_own_part_that_is_not_rounded() {
+        let shape = Shape {
+            align: 256,
+            segment_elems: 512,
+            codec: Codec::Int8,
+            ..shape(&[3], 1_024, Algorithm::Direct)
+        };
+        let mut schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
+        let lonely = |_, action: &Action| matches!(action, Action::Send { to, .. } if to.is_empty());
+        let (rank, index) = find(&mut schedule, lonely);
+        actions(&mut schedule, rank).remove(index);
+        assert!(matches!(schedule.verify(1), Err(Violation::UnevenRounding { .. })));
+    }
+
+    #[test]
+    fn another_codec_than_expected() {
+        let mut schedule =
+            Schedule::build(Collective::AllReduce, &shape(&[3], 200, Algorithm::Direct)).unwrap();
+        let (rank, index) = find(&mut schedule, |_, action| matches!(action, Action::Send { .. }));
+        let Action::Send { codec, .. } = &mut actions(&mut schedule, rank)[index] else { panic!() };
+        *codec = Codec::F16;
+        assert!(matches!(schedule.verify(1), Err(Violation::OtherCodec { .. })));
     }
 
     #[test]
@@ -200,43 +283,39 @@ mod mutants {
     fn a_doubled_send() {
         let mut schedule = zoned();
         let (rank, index) = find(&mut schedule, |_, action| matches!(action, Action::Send { .. }));
-        let send = actions(&mut schedule, rank)[index];
-        actions(&mut schedule, rank).push(send);
+        let send = actions(&mut schedule, rank)[index].clone();
+        actions(&mut schedule, rank).insert(index, send);
         assert!(matches!(schedule.verify(2), Err(Violation::Duplicate { .. })));
     }
 
+    fn terms(schedule: &mut Schedule, rank: u16, index: usize) -> &mut Vec<Term> {
+        let Action::Reduce { terms, .. } = &mut actions(schedule, rank)[index] else { panic!() };
+        terms
+    }
+
+    fn is_sum(_: Rank, action: &Action) -> bool {
+        matches!(action, Action::Reduce { terms, .. } if terms.len() > 1)
+    }
+
     #[test]
-    fn a_doubled_add() {
+    fn a_doubled_and_a_forgotten_term() {
         let mut schedule = zoned();
-        let is_add = |_, action: &Action| matches!(action, Action::Combine { write: Write::Add, .. });
-        let (rank, index) = find(&mut schedule, is_add);
-        let add = actions(&mut schedule, rank)[index];
-        actions(&mut schedule, rank).insert(index, add);
+        let (rank, index) = find(&mut schedule, is_sum);
+        let own = Term::Own(Level(0));
+        terms(&mut schedule, rank, index).push(own);
+        assert!(schedule.verify(2).is_err());
+        assert_eq!(terms(&mut schedule, rank, index).pop(), Some(own));
+        assert_eq!(schedule.verify(2), Ok(()));
+        assert_eq!(terms(&mut schedule, rank, index).pop(), Some(own));
         assert!(schedule.verify(2).is_err());
     }
 
     #[test]
-    fn a_forgotten_add() {
-        let mut schedule =
-            Schedule::build(Collective::AllReduce, &shape(&[3], 200, Algorithm::Direct)).unwrap();
-        let is_add = |_, action: &Action| matches!(action, Action::Combine { write: Write::Add, .. });
-        let (rank, index) = find(&mut schedule, is_add);
-        actions(&mut schedule, rank).remove(index);
-        assert!(schedule.verify(1).is_err());
-    }
-
-    #[test]
     fn a_swapped_order() {
-        for algorithm in [Algorithm::Direct, Algorithm::Zoned] {
+        for algorithm in [Algorithm::Direct, Algorithm::Zoned, Algorithm::OneShot] {
             let mut schedule = Schedule::build(Collective::AllReduce, &shape(&[4], 200, algorithm)).unwrap();
-            let is_add = |_, action: &Action| matches!(action, Action::Receive { write: Write::Add, .. });
-            let (rank, index) = find(&mut schedule, is_add);
-            let actions = actions(&mut schedule, rank);
-            let Action::Receive { from: second, .. } = actions[index] else { panic!() };
-            let Action::Receive { from: first, .. } = &mut actions[index - 1] else { panic!() };
-            let first = std::mem::replace(first, second);
-            let Action::Receive { from: second, .. } = &mut actions[index] else { panic!() };
-            *second = first;
+            let (rank, index) = find(&mut schedule, is_sum);
+            terms(&mut schedule, rank, index).swap(0, 1);
             assert!(matches!(schedule.verify(1), Err(Violation::WrongSum { .. })));
         }
     }
@@ -275,7 +354,7 @@ mod mutants {
             Schedule::build(Collective::Gather, &shape(&[2, 2], 200, Algorithm::Zoned)).unwrap();
         let (rank, index) = find(&mut schedule, |_, action| matches!(action, Action::Send { .. }));
         let Action::Send { to, .. } = &mut actions(&mut schedule, rank)[index] else { panic!() };
-        *to = Rank(if rank < 2 { 3 } else { 0 });
+        *to = vec![Rank(if rank < 2 { 3 } else { 0 })];
         assert!(matches!(schedule.verify(2), Err(Violation::GatherCrosses { .. })));
     }
 }
@@ -285,7 +364,8 @@ mod execution {
 
     use super::*;
 
-    type Buffers = BTreeMap<(Rank, Level), Vec<f32>>;
+    /// What each rank holds; levels of an element lie in the same place.
+    type Buffers = BTreeMap<Rank, Vec<f32>>;
 
     /// Values whose sum depends on the order of additions.
     fn contribution(rank: Rank, elems: usize) -> Vec<f32> {
@@ -296,16 +376,9 @@ mod execution {
 
     fn execute(schedule: &Schedule) -> Buffers {
         let elems = schedule.elems();
-        let mut buffers: Buffers =
-            schedule.ranks().map(|rank| ((rank, Level(0)), contribution(rank, elems))).collect();
+        let mut buffers: Buffers = schedule.ranks().map(|rank| (rank, contribution(rank, elems))).collect();
         let mut next: BTreeMap<(Rank, usize), usize> = BTreeMap::new();
         let mut in_flight: BTreeMap<(Rank, Rank, usize, Phase), Vec<f32>> = BTreeMap::new();
-        let write = |buffers: &mut Buffers, rank, level, range: &Range<usize>, how, values: &[f32]| {
-            let buffer = buffers.entry((rank, level)).or_insert_with(|| vec![f32::NAN; elems]);
-            for (old, new) in buffer[range.clone()].iter_mut().zip(values) {
-                *old = if how == Write::Add { *old + new } else { *new };
-            }
-        };
         let mut progress = true;
         while progress {
             progress = false;
@@ -315,20 +388,33 @@ mod execution {
                 {
                     let next = next.entry((rank, index)).or_default();
                     while let Some(action) = actions.get(*next) {
-                        match *action {
-                            Action::Send { to, level, phase, .. } => {
-                                let values = buffers[&(rank, level)][range.clone()].to_vec();
-                                in_flight.insert((rank, to, range.start, phase), values);
+                        match action {
+                            Action::Send { to, phase, .. } => {
+                                let values = buffers[&rank][range.clone()].to_vec();
+                                to.iter().for_each(|to| {
+                                    in_flight.insert((rank, *to, range.start, *phase), values.clone());
+                                });
                             }
-                            Action::Receive { from, into, write: how, phase } => {
-                                let Some(values) = in_flight.remove(&(from, rank, range.start, phase)) else {
-                                    break;
+                            Action::Reduce { terms, .. } => {
+                                let key = |term: &Term| match term {
+                                    Term::From { rank: from, phase, .. } => {
+                                        Some((*from, rank, range.start, *phase))
+                                    }
+                                    Term::Own(_) => None,
                                 };
-                                write(&mut buffers, rank, into, range, how, &values);
-                            }
-                            Action::Combine { from, into, write: how } => {
-                                let values = buffers[&(rank, from)][range.clone()].to_vec();
-                                write(&mut buffers, rank, into, range, how, &values);
+                                if !terms.iter().filter_map(key).all(|key| in_flight.contains_key(&key)) {
+                                    break;
+                                }
+                                let own = buffers[&rank][range.clone()].to_vec();
+                                let values = terms.iter().map(|term| match key(term) {
+                                    Some(key) => in_flight.remove(&key).unwrap(),
+                                    None => own.clone(),
+                                });
+                                let sum = values.reduce(|sum, values| {
+                                    sum.iter().zip(&values).map(|(sum, value)| sum + value).collect()
+                                });
+                                let into = buffers.get_mut(&rank).unwrap();
+                                into[range.clone()].copy_from_slice(&sum.unwrap());
                             }
                         }
                         *next += 1;
@@ -369,7 +455,7 @@ mod execution {
                 let buffers = execute(&schedule);
                 let expected: Vec<f32> = (0..307).map(|element| reference(&schedule, element)).collect();
                 for rank in schedule.ranks() {
-                    let result = &buffers[&(rank, schedule.result_level())];
+                    let result = &buffers[&rank];
                     assert_eq!(bits(result), bits(&expected), "{algorithm:?} {sizes:?} {rank}");
                 }
             }
@@ -377,15 +463,16 @@ mod execution {
     }
 
     #[test]
-    fn ring_and_direct_give_equal_bits_whatever_the_segments() {
+    fn all_algorithms_give_equal_bits_whatever_the_segments() {
         for ranks in 1..=9 {
-            let results = [Algorithm::Ring, Algorithm::Direct, Algorithm::Zoned].map(|algorithm| {
+            let all = [Algorithm::Ring, Algorithm::Direct, Algorithm::Zoned, Algorithm::OneShot];
+            let results = all.map(|algorithm| {
                 let segment_elems = if algorithm == Algorithm::Ring { 13 } else { 64 };
                 let shape = Shape { segment_elems, ..shape(&[ranks], 501, algorithm) };
                 let schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
-                bits(&execute(&schedule)[&(Rank(0), schedule.result_level())])
+                bits(&execute(&schedule)[&Rank(0)])
             });
-            assert!(results[0] == results[1] && results[1] == results[2], "{ranks} ranks");
+            assert!(results.iter().all(|result| *result == results[0]), "{ranks} ranks");
         }
     }
 
@@ -398,8 +485,8 @@ mod execution {
             let (all, scattered) = (execute(&whole), execute(&parts));
             for rank in parts.ranks() {
                 for range in parts.owned(rank) {
-                    let own = &scattered[&(rank, parts.result_level())][range.clone()];
-                    assert_eq!(bits(own), bits(&all[&(rank, whole.result_level())][range.clone()]));
+                    let own = &scattered[&rank][range.clone()];
+                    assert_eq!(bits(own), bits(&all[&rank][range.clone()]));
                 }
             }
         }

@@ -50,20 +50,19 @@ pub(super) fn traffic(schedule: &Schedule, dtype: DType) -> Traffic {
     let mut traffic = Traffic::default();
     for (from, program) in &schedule.programs {
         for interval in &program.intervals {
-            let flow = Flow { frames: 1, bytes: frame_bytes(interval.range.len(), dtype) };
             for action in &interval.actions {
-                let Action::Send { to, .. } = action else { continue };
-                *traffic.links.entry((*from, *to)).or_default() += flow;
-                let border = Border { from: zone_of[from], to: zone_of[to] };
-                if border.from != border.to {
-                    *traffic.borders.entry(border).or_default() += flow;
+                let Action::Send { to, codec, .. } = action else { continue };
+                let bytes = HEADER_BYTES + codec.payload_bytes(dtype, interval.range.len());
+                let flow = Flow { frames: 1, bytes: bytes as u64 };
+                for to in to {
+                    *traffic.links.entry((*from, *to)).or_default() += flow;
+                    let border = Border { from: zone_of[from], to: zone_of[to] };
+                    if border.from != border.to {
+                        *traffic.borders.entry(border).or_default() += flow;
+                    }
                 }
             }
         }
     }
     traffic
-}
-
-fn frame_bytes(elems: usize, dtype: DType) -> u64 {
-    (HEADER_BYTES + elems * dtype.bytes()) as u64
 }

@@ -10,9 +10,10 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::dtype::Codec;
 use crate::ids::Rank;
 
-use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Tree, Write};
+use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Term as Operand, Tree};
 
 /// A promise that a schedule breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +24,12 @@ pub enum Violation {
     Ragged { rank: Rank, range: Range<usize> },
     #[error("{rank} sends {range:?} ({phase}) to {to} twice")]
     Duplicate { rank: Rank, to: Rank, range: Range<usize>, phase: Phase },
-    #[error("{rank} reads {level} of {range:?} before anything was written there")]
-    Unwritten { rank: Rank, level: Level, range: Range<usize> },
+    #[error("{rank} reads {level} of {range:?}, where {current} was written last")]
+    Overwritten { rank: Rank, level: Level, current: Level, range: Range<usize> },
+    #[error("{rank} expects {range:?} from {from} packed as `{expected}`, it comes as `{got}`")]
+    OtherCodec { rank: Rank, from: Rank, range: Range<usize>, expected: Codec, got: Codec },
+    #[error("{rank} ends with {got} in {range:?}: some contributions are rounded more often than others")]
+    UnevenRounding { rank: Rank, range: Range<usize>, got: String },
     #[error("{rank} waits for {range:?} ({phase}) from {from}, which never comes")]
     Deadlock { rank: Rank, from: Rank, range: Range<usize>, phase: Phase },
     #[error("{rank} sends {range:?} ({phase}) to {to}, which never takes it")]
@@ -120,6 +125,8 @@ fn owns(schedule: &Schedule, rank: Rank, range: &Range<usize>) -> bool {
 enum Term {
     Contribution(Rank),
     Sum(Rc<Term>, Rc<Term>),
+    /// Packed by a lossy codec and unpacked again.
+    Rounded(Rc<Term>),
 }
 
 impl Term {
@@ -127,6 +134,24 @@ impl Term {
         match self {
             Term::Contribution(rank) => vec![*rank],
             Term::Sum(left, right) => [left.contributions(), right.contributions()].concat(),
+            Term::Rounded(term) => term.contributions(),
+        }
+    }
+
+    /// How often each contribution was rounded; none if that differs among them.
+    fn roundings(&self) -> Option<usize> {
+        match self {
+            Term::Contribution(_) => Some(0),
+            Term::Sum(left, right) => left.roundings().filter(|count| Some(*count) == right.roundings()),
+            Term::Rounded(term) => Some(term.roundings()? + 1),
+        }
+    }
+
+    /// The exact value.
+    fn exact(&self) -> &Term {
+        match self {
+            Term::Rounded(term) => term.exact(),
+            term => term,
         }
     }
 
@@ -134,6 +159,7 @@ impl Term {
         match self {
             Term::Contribution(rank) => rank.0.to_string(),
             Term::Sum(left, right) => format!("({} + {})", left.text(), right.text()),
+            Term::Rounded(term) => format!("~{}", term.text()),
         }
     }
 }
@@ -146,8 +172,9 @@ struct Run<'a> {
     range: Range<usize>,
     min_contributors: usize,
     actions: BTreeMap<Rank, &'a [Action]>,
-    levels: BTreeMap<(Rank, Level), Rc<Term>>,
-    in_flight: BTreeMap<Message, Rc<Term>>,
+    /// What each rank holds, and the level it was written as.
+    held: BTreeMap<Rank, (Level, Rc<Term>)>,
+    in_flight: BTreeMap<Message, (Codec, Rc<Term>)>,
     seen: Vec<Message>,
 }
 
@@ -158,13 +185,13 @@ impl<'a> Run<'a> {
             (*rank, interval.unwrap_or_default())
         };
         let actions = schedule.programs.iter().map(actions_of).collect();
-        let own = |rank: &Rank| ((*rank, Level(0)), Rc::new(Term::Contribution(*rank)));
+        let own = |rank: &Rank| (*rank, (Level(0), Rc::new(Term::Contribution(*rank))));
         Run {
             schedule,
             range,
             min_contributors,
             actions,
-            levels: schedule.programs.keys().map(own).collect(),
+            held: schedule.programs.keys().map(own).collect(),
             in_flight: BTreeMap::new(),
             seen: Vec::new(),
         }
@@ -177,7 +204,7 @@ impl<'a> Run<'a> {
         while progress {
             progress = false;
             for rank in &ranks {
-                while let Some(action) = self.actions[rank].first().copied() {
+                while let Some(action) = self.actions[rank].first() {
                     if !self.step(*rank, action)? {
                         break;
                     }
@@ -188,8 +215,8 @@ impl<'a> Run<'a> {
         }
         let range = || self.range.clone();
         for (rank, actions) in &self.actions {
-            if let Some(Action::Receive { from, phase, .. }) = actions.first() {
-                return Err(Violation::Deadlock { rank: *rank, from: *from, range: range(), phase: *phase });
+            if let Some((from, phase)) = actions.first().and_then(|action| self.missing(*rank, action)) {
+                return Err(Violation::Deadlock { rank: *rank, from, range: range(), phase });
             }
         }
         match self.in_flight.first_key_value() {
@@ -200,43 +227,85 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The first message that the action waits for.
+    fn missing(&self, rank: Rank, action: &Action) -> Option<(Rank, Phase)> {
+        let Action::Reduce { terms, .. } = action else { return None };
+        terms.iter().find_map(|term| match term {
+            Operand::From { rank: from, phase, .. }
+                if !self.in_flight.contains_key(&(*from, rank, *phase)) =>
+            {
+                Some((*from, *phase))
+            }
+            _ => None,
+        })
+    }
+
     /// Whether the action could be done.
-    fn step(&mut self, rank: Rank, action: Action) -> Result<bool, Violation> {
+    fn step(&mut self, rank: Rank, action: &'a Action) -> Result<bool, Violation> {
         match action {
-            Action::Send { to, level, phase, coverage } => {
-                let term = self.read(rank, level)?;
-                self.check_crossing(rank, to, coverage, &term)?;
-                let message = (rank, to, phase);
-                if self.seen.contains(&message) {
-                    return Err(Violation::Duplicate { rank, to, range: self.range.clone(), phase });
+            Action::Send { to, level, phase, coverage, codec } => {
+                let mut term = self.read(rank, *level)?;
+                if codec.is_lossy() {
+                    term = Rc::new(Term::Rounded(term));
+                    self.held.insert(rank, (*level, term.clone()));
                 }
-                self.seen.push(message);
-                self.in_flight.insert(message, term);
+                for to in to {
+                    self.check_crossing(rank, *to, *coverage, &term)?;
+                    let message = (rank, *to, *phase);
+                    if self.seen.contains(&message) {
+                        let (to, range, phase) = (*to, self.range.clone(), *phase);
+                        return Err(Violation::Duplicate { rank, to, range, phase });
+                    }
+                    self.seen.push(message);
+                    self.in_flight.insert(message, (*codec, term.clone()));
+                }
             }
-            Action::Receive { from, into, write, phase } => {
-                let Some(term) = self.in_flight.remove(&(from, rank, phase)) else { return Ok(false) };
-                self.write(rank, into, write, term)?;
-            }
-            Action::Combine { from, into, write } => {
-                let term = self.read(rank, from)?;
-                self.write(rank, into, write, term)?;
+            Action::Reduce { terms, into } => {
+                if self.missing(rank, action).is_some() {
+                    return Ok(false);
+                }
+                let mut sum: Option<Rc<Term>> = None;
+                for term in terms {
+                    let value = match term {
+                        Operand::Own(level) => self.read(rank, *level)?,
+                        Operand::From { rank: from, phase, codec } => {
+                            self.take(rank, *from, *phase, *codec)?
+                        }
+                    };
+                    sum = Some(match sum {
+                        None => value,
+                        Some(sum) => Rc::new(Term::Sum(sum, value)),
+                    });
+                }
+                if let Some(sum) = sum {
+                    self.held.insert(rank, (*into, sum));
+                }
             }
         }
         Ok(true)
     }
 
     fn read(&self, rank: Rank, level: Level) -> Result<Rc<Term>, Violation> {
-        let unwritten = || Violation::Unwritten { rank, level, range: self.range.clone() };
-        self.levels.get(&(rank, level)).cloned().ok_or_else(unwritten)
+        let (current, term) = &self.held[&rank];
+        if *current != level {
+            let (current, range) = (*current, self.range.clone());
+            return Err(Violation::Overwritten { rank, level, current, range });
+        }
+        Ok(term.clone())
     }
 
-    fn write(&mut self, rank: Rank, level: Level, write: Write, term: Rc<Term>) -> Result<(), Violation> {
-        let term = match write {
-            Write::Store => term,
-            Write::Add => Rc::new(Term::Sum(self.read(rank, level)?, term)),
-        };
-        self.levels.insert((rank, level), term);
-        Ok(())
+    fn take(&mut self, rank: Rank, from: Rank, phase: Phase, expected: Codec) -> Result<Rc<Term>, Violation> {
+        let range = self.range.clone();
+        let (got, term) = self.in_flight.remove(&(from, rank, phase)).ok_or(Violation::Deadlock {
+            rank,
+            from,
+            range: range.clone(),
+            phase,
+        })?;
+        if got != expected {
+            return Err(Violation::OtherCodec { rank, from, range, expected, got });
+        }
+        Ok(term)
     }
 
     /// Invariant 4: what crosses a border is a sum over all of the sender's zone, of enough workers.
@@ -277,10 +346,16 @@ impl<'a> Run<'a> {
                 if self.schedule.collective == Collective::ReduceScatter && Some(rank) != owner {
                     continue;
                 }
-                let no_result = || Violation::NoResult { rank, range: self.range.clone() };
-                let term = self.levels.get(&(rank, self.schedule.result_level)).ok_or_else(no_result)?;
+                let (level, term) = &self.held[&rank];
+                if *level != self.schedule.result_level {
+                    return Err(Violation::NoResult { rank, range: self.range.clone() });
+                }
                 if !self.is_promised(term, owner) {
                     return Err(Violation::WrongSum { rank, range: self.range.clone(), got: term.text() });
+                }
+                if term.roundings().is_none() {
+                    let (range, got) = (self.range.clone(), term.text());
+                    return Err(Violation::UnevenRounding { rank, range, got });
                 }
                 if self.schedule.collective == Collective::Gather {
                     continue;
@@ -296,7 +371,7 @@ impl<'a> Run<'a> {
 
     fn is_promised(&self, term: &Term, owner: Option<Rank>) -> bool {
         match (self.schedule.collective, &self.schedule.tree) {
-            (Collective::Gather, _) => owner.is_some_and(|owner| *term == Term::Contribution(owner)),
+            (Collective::Gather, _) => owner.is_some_and(|owner| *term.exact() == Term::Contribution(owner)),
             (_, Tree::Group(zones)) if self.schedule.zones.len() > 1 => self.is_sum(term, zones.iter()),
             (_, tree) => self.is_owned_sum(term, tree),
         }
@@ -305,7 +380,7 @@ impl<'a> Run<'a> {
     /// A zone's or node's sum: from the child after the owner's round to the owner's child.
     fn is_owned_sum(&self, term: &Term, tree: &Tree) -> bool {
         match tree {
-            Tree::Rank(rank) => *term == Term::Contribution(*rank),
+            Tree::Rank(rank) => *term.exact() == Term::Contribution(*rank),
             Tree::Group(children) => {
                 let owner =
                     self.schedule.ranks().find(|r| tree.contains(*r) && owns(self.schedule, *r, &self.range));
@@ -322,7 +397,7 @@ impl<'a> Run<'a> {
         let mut groups: Vec<&Tree> = groups.collect();
         let mut term = term;
         while groups.len() > 1 {
-            let Term::Sum(left, right) = term else { return false };
+            let Term::Sum(left, right) = term.exact() else { return false };
             let Some(last) = groups.pop() else { return false };
             if !self.is_owned_sum(right, last) {
                 return false;

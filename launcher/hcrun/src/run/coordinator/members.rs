@@ -46,7 +46,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use hcrun_protocol::Step;
-    use hcrun_protocol::dtype::{Codec, DType};
+    use hcrun_protocol::dtype::{Codec, DType, ReduceOp};
     use hcrun_protocol::frame::FrameClass;
     use hcrun_protocol::schedule::{Coverage, Phase};
 
@@ -69,9 +69,9 @@ mod tests {
             elems: 0,
             dtype: DType::F32,
             codec: Codec::None,
+            op: ReduceOp::Sum,
             phase: Phase(0),
             coverage: Coverage::Complete,
-            payload_crc32c: 0,
         };
         members.check_origin(&slot("private-1"), &good).unwrap();
         for (from, header) in [
