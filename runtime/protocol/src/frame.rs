@@ -14,7 +14,7 @@
 //! | 12 | generation u32 | | 49 | codec u8 |
 //! | 16 | attempt u16 | | 50 | block u16, in elements; 0 without blocks |
 //! | 18 | source rank u16 | | 52 | flags u32: phase, coverage, operation |
-//! | 20 | round (tag) u32 | | 56 | zero u32 |
+//! | 20 | round (tag) u32 | | 56 | schedule u32 |
 //! | 24 | step u64 | | 60 | CRC-32C of bytes 0..60 |
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,8 @@ pub struct SegmentHeader {
     pub op: ReduceOp,
     pub phase: Phase,
     pub coverage: Coverage,
+    /// The digest of the schedule that the sender follows; 0 without one.
+    pub schedule: u32,
 }
 
 /// A header that is refused: the peer's fault, the link closes.
@@ -174,7 +176,7 @@ impl SegmentHeader {
         out.put(block(self.codec).to_le_bytes());
         let op = u32::from(self.op.code()) << OP_SHIFT;
         out.put((u32::from(self.phase.0) | coverage | op).to_le_bytes());
-        out.put(0u32.to_le_bytes());
+        out.put(self.schedule.to_le_bytes());
         let checksum = crc32c::crc32c(&out.bytes[..out.at]);
         out.put(checksum.to_le_bytes());
         out.bytes
@@ -198,7 +200,7 @@ impl SegmentHeader {
         let [dtype, codec] = input.take();
         let its_block = u16::from_le_bytes(input.take());
         let flags = u32::from_le_bytes(input.take());
-        let zero = u32::from_le_bytes(input.take());
+        let schedule = u32::from_le_bytes(input.take());
         let got = u32::from_le_bytes(input.take());
 
         if magic != MAGIC {
@@ -216,9 +218,6 @@ impl SegmentHeader {
         let codec = Codec::from_code(codec).ok_or_else(unknown("codec", codec.into()))?;
         if its_block != block(codec) {
             return Err(FrameError::Unknown { field: "block", got: its_block.into() });
-        }
-        if zero != 0 {
-            return Err(FrameError::Unknown { field: "zero", got: zero });
         }
         let [phase, ..] = (flags & PHASE_MASK).to_le_bytes();
         let [op, ..] = ((flags & OP_MASK) >> OP_SHIFT).to_le_bytes();
@@ -243,6 +242,7 @@ impl SegmentHeader {
             op,
             phase: Phase(phase),
             coverage,
+            schedule,
         };
         let announced = usize::try_from(payload_bytes).unwrap_or(usize::MAX);
         if announced > payload_limit {

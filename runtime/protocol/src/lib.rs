@@ -37,4 +37,4 @@ pub use error_chain::error_chain;
 pub use ids::{Generation, JobId, NodeId, PoolId, Rank, ShardId, SlotId, Step, ZoneId};
 pub use prng::Prng;
 pub use time::{Span, Time};
-pub use units::Bytes;
+pub use units::{BitsPerSec, Bytes};

@@ -48,7 +48,7 @@ pub enum Collective {
 }
 
 /// What a schedule is a function of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shape {
     /// The ranks of each zone, in zone order and rank order. Zones may differ in size.
     pub zones: Vec<Vec<Rank>>,

@@ -41,6 +41,7 @@ impl Origin {
             op: ReduceOp::Sum,
             phase: Phase(0),
             coverage: Coverage::Complete,
+            schedule: 0,
         };
         (header, payload)
     }

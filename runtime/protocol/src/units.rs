@@ -26,15 +26,7 @@ const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 <
 
 impl Bytes {
     pub fn parse(text: &str) -> Result<Bytes, BytesError> {
-        let wrong = || BytesError(text.to_owned());
-        let trimmed = text.trim();
-        let (digits, factor) = UNITS
-            .iter()
-            .find_map(|(unit, factor)| trimmed.strip_suffix(unit).map(|digits| (digits.trim_end(), *factor)))
-            .unwrap_or((trimmed, 1));
-        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        let number: u64 = digits.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
-        number.checked_mul(factor).map(Bytes).ok_or_else(wrong)
+        scaled(text, &UNITS).map(Bytes).ok_or_else(|| BytesError(text.to_owned()))
     }
 }
 
@@ -55,6 +47,75 @@ impl From<Bytes> for String {
         let (unit, factor) = exact.unwrap_or(&UNITS[3]);
         format!("{}{unit}", bytes.0 / factor)
     }
+}
+
+/// A rate of data; read and written as `"200Mbit"`, `"10 Gbit"` or a bare number of bits per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "BytesText", into = "String")]
+pub struct BitsPerSec(pub u64);
+
+/// Why a text is not a rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a rate: write a whole number with bit, kbit, Mbit or Gbit, such as \"200Mbit\"")]
+pub struct RateError(String);
+
+const RATE_UNITS: [(&str, u64); 4] =
+    [("Gbit", 1_000_000_000), ("Mbit", 1_000_000), ("kbit", 1_000), ("bit", 1)];
+
+impl BitsPerSec {
+    pub fn parse(text: &str) -> Result<BitsPerSec, RateError> {
+        let number = scaled(text, &RATE_UNITS).filter(|bits| *bits > 0);
+        number.map(BitsPerSec).ok_or_else(|| RateError(text.to_owned()))
+    }
+
+    /// What passes in a time, in whole bytes.
+    pub fn bytes_in(self, time: crate::time::Span) -> Bytes {
+        let bytes = u128::from(self.0) * u128::from(time.0) / 8_000_000;
+        Bytes(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+
+    /// How long so many bytes take, rounded up to a microsecond.
+    pub fn time_of(self, bytes: u64) -> crate::time::Span {
+        let micros = (u128::from(bytes) * 8_000_000).div_ceil(u128::from(self.0.max(1)));
+        crate::time::Span(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+impl TryFrom<BytesText> for BitsPerSec {
+    type Error = RateError;
+    fn try_from(text: BytesText) -> Result<BitsPerSec, RateError> {
+        match text {
+            BytesText::Number(0) => Err(RateError("0".to_owned())),
+            BytesText::Number(number) => Ok(BitsPerSec(number)),
+            BytesText::Text(text) => BitsPerSec::parse(&text),
+        }
+    }
+}
+
+impl From<BitsPerSec> for String {
+    fn from(rate: BitsPerSec) -> String {
+        let exact = RATE_UNITS.iter().find(|(_, factor)| rate.0.is_multiple_of(*factor));
+        let (unit, factor) = exact.unwrap_or(&RATE_UNITS[3]);
+        format!("{}{unit}", rate.0 / factor)
+    }
+}
+
+impl fmt::Display for BitsPerSec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from(*self))
+    }
+}
+
+/// A whole number, then a unit; a bare number counts in the last unit.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let trimmed = text.trim();
+    let (digits, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| trimmed.strip_suffix(unit).map(|digits| (digits.trim_end(), *factor)))
+        .unwrap_or((trimmed, 1));
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|_| plain)?;
+    number.checked_mul(factor)
 }
 
 impl fmt::Display for Bytes {

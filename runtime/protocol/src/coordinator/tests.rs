@@ -210,7 +210,10 @@ fn another_build_is_refused_and_both_are_named() {
     say(&mut coordinator, Time::ZERO, 0, hello);
     let failure = failure(run_out(&mut coordinator).1);
     assert_eq!(failure.kind, FailureKind::Build);
-    assert_eq!(failure.text, format!("worker runs other (protocol 9), coordinator runs test (protocol {PROTOCOL_VERSION})"));
+    assert_eq!(
+        failure.text,
+        format!("worker runs other (protocol 9), coordinator runs test (protocol {PROTOCOL_VERSION})")
+    );
 }
 
 #[test]

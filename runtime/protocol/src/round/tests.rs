@@ -152,8 +152,14 @@ fn an_abort_takes_back_what_is_queued() {
 
 #[test]
 fn nothing_to_do_is_done_at_once() {
-    let program =
-        Program { rank: Rank(0), elems: 0, result_level: Level(1), ranks: 1, intervals: Vec::new() };
+    let program = Program {
+        rank: Rank(0),
+        elems: 0,
+        result_level: Level(1),
+        ranks: 1,
+        digest: 0,
+        intervals: Vec::new(),
+    };
     let id = RoundId { generation: Generation(1), attempt: 0, step: Step(0), tag: 0 };
     let mut round = Round::new(Time::ZERO, Arc::new(program), id, DEADLINE);
     assert_eq!(round.poll_output(), Some(Output::Done));

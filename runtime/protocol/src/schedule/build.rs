@@ -14,8 +14,10 @@ pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Sched
     let top = root.level;
     let result_level = if collective == Collective::Gather { Level(0) } else { top };
     let ranks = shape.zones.iter().map(Vec::len).sum();
+    let digest = digest(collective, shape, root);
     let empty = |rank: &Rank| {
-        (*rank, Program { rank: *rank, elems: shape.elems, result_level, ranks, intervals: Vec::new() })
+        let (elems, intervals) = (shape.elems, Vec::new());
+        (*rank, Program { rank: *rank, elems, result_level, ranks, digest, intervals })
     };
     let mut programs: BTreeMap<Rank, Program> = shape.zones.iter().flatten().map(empty).collect();
     for range in intervals(shape, root) {
@@ -40,6 +42,14 @@ pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Sched
         owned: root.owned(),
         programs: programs.into_iter().map(|(rank, program)| (rank, Arc::new(program))).collect(),
     }
+}
+
+/// Equal for equal schedules, and in practice for no others.
+fn digest(collective: Collective, shape: &Shape, root: &Node) -> u32 {
+    let owned = root.owned();
+    let text = serde_json::to_vec(&(collective, shape, owned)).expect("numbers, names and string keys");
+    let [a, b, c, d, ..] = crate::prng::hash_bytes(&text).to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// The buffer, cut at every bound of any owner and to segments.

@@ -71,6 +71,9 @@ pub struct Program {
     pub result_level: Level,
     /// How many ranks contribute to a total.
     pub ranks: usize,
+    /// Names what the schedule is a function of. Travels with each segment, so that ranks that were asked
+    /// for different collectives find out at the first one.
+    pub digest: u32,
     pub intervals: Vec<Interval>,
 }
 
@@ -85,6 +88,14 @@ impl Program {
     /// Whether an action forms the total of all contributions.
     pub fn forms_total(&self, action: &Action) -> bool {
         matches!(action, Action::Reduce { terms, into } if *into == self.result_level && terms.len() > 1)
+    }
+
+    /// How the segment is packed that `from` sends for this range in this phase, if any is expected.
+    pub fn expected(&self, from: Rank, range: &Range<usize>, phase: Phase) -> Option<Codec> {
+        self.intervals[self.find(range)?].terms().find_map(|term| match term {
+            Term::From { rank, phase: its, codec } if *rank == from && *its == phase => Some(*codec),
+            _ => None,
+        })
     }
 
     /// Every frame that the rank receives, with its length in elements: the bound of what may have to be

@@ -72,6 +72,7 @@ mod tests {
             op: ReduceOp::Sum,
             phase: Phase(0),
             coverage: Coverage::Complete,
+            schedule: 0,
         };
         members.check_origin(&slot("private-1"), &good).unwrap();
         for (from, header) in [
