@@ -1,8 +1,7 @@
 //! UDP sockets and QUIC endpoints with the settings that every link here shares.
 //!
-//! quinn leaves the socket buffers at the system's default, which holds fewer than 100 full packets, and
-//! lets a probe for larger packets run into two silent traps (a batch over 64 KiB, a first packet over
-//! three times 1,200 bytes); both are set here.
+//! A first packet over three times 1,200 bytes would never be answered (the peer's address is not proven
+//! yet), so packets start small and discovery raises them, up to a ceiling by kind of address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -13,9 +12,12 @@ use quinn::{
     AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
     ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
-use rustix::net::sockopt;
 
+use hcrun_protocol::link::LinkSpec;
+
+use crate::congestion;
 use crate::identity::{Alpn, Identity, client_config, server_config};
+use crate::socket::{self, Emulation, LaneSocket};
 
 /// Why no socket could be bound.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub(crate) enum LinkKind {
     /// Small messages, now and then a checkpoint's segments.
     Control,
     /// Segments: one stream each way, besides the one for greeting and probes. Ends after this silence.
-    Data { silence: Duration },
+    Data { silence: Duration, link: LinkSpec, lanes: usize },
 }
 
 /// How long a control link may be silent. Heartbeats find the dead sooner, this bound is for links on which
@@ -60,7 +62,7 @@ impl LinkKind {
             LinkKind::Control => IDLE,
             // QUIC counts from the first packet that found no answer, up to a keep-alive after the last one
             // that was heard.
-            LinkKind::Data { silence } => silence.saturating_sub(LINK_ALLOWANCE).max(SHORTEST_SILENCE),
+            LinkKind::Data { silence, .. } => silence.saturating_sub(LINK_ALLOWANCE).max(SHORTEST_SILENCE),
         }
     }
 
@@ -85,16 +87,22 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Connections that may be in their handshake at once; more are turned away unanswered.
 pub(crate) const PENDING_LIMIT: usize = 64;
 
-/// Asked of the kernel, which clamps at `net.core.rmem_max`.
-const SOCKET_BUFFER_BYTES: usize = 8 << 20;
-
-/// A batch of ten packets must stay below 65,507 bytes or the kernel drops it without an error.
-const LOOPBACK_MTU: u16 = 6_400;
+/// Largest payload of a packet that is worth its place in the socket buffers of loopback, whose own limit
+/// is 65,507.
+const LOOPBACK_MTU: u16 = 9_000;
 /// Ethernet less IPv6, UDP and a margin: passes every path that passes QUIC at its best.
 const INTERNET_MTU: u16 = 1_452;
 const INITIAL_MTU: u16 = 1_200;
+/// What quinn itself expects of a peer that says nothing.
+const SMALLEST_CEILING: u16 = 1_472;
 
-const DATA_STREAM_WINDOW: u32 = 8 << 20;
+/// What a data link of unknown rate may have on its way, over all its lanes.
+const DATA_WINDOW: u64 = 16 << 20;
+/// On loopback nothing is gained by more than the socket buffers hold.
+const LOOPBACK_WINDOW: u64 = 3 << 20;
+const SMALLEST_WINDOW: u64 = 1 << 20;
+/// Three times what a link holds: a window that opens only when half of it was read, and a lost round trip.
+const WINDOW_PER_DELAY: u64 = 3;
 const CONTROL_STREAM_WINDOW: u32 = 2 << 20;
 
 /// Binds a UDP socket: at `port`, or at the first free one of `ports`, or at any.
@@ -104,7 +112,7 @@ pub(crate) fn bind(ip: IpAddr, ports: Option<[u16; 2]>) -> Result<UdpSocket, Bin
         let address = SocketAddr::new(ip, port);
         match UdpSocket::bind(address) {
             Ok(socket) => {
-                widen_buffers(&socket).map_err(|source| BindError::Socket { address, source })?;
+                socket::widen_buffers(&socket).map_err(|source| BindError::Socket { address, source })?;
                 return Ok(socket);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && ports.is_some() => {}
@@ -124,31 +132,24 @@ pub(crate) fn bind_towards(target: SocketAddr) -> Result<UdpSocket, BindError> {
     bind(ip, None)
 }
 
-fn widen_buffers(socket: &UdpSocket) -> io::Result<()> {
-    sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER_BYTES)?;
-    sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER_BYTES)?;
-    // Linux reports twice what it grants.
-    let granted = sockopt::socket_recv_buffer_size(socket)? / 2;
-    if granted < SOCKET_BUFFER_BYTES {
-        tracing::debug!(
-            granted_bytes = granted,
-            wanted_bytes = SOCKET_BUFFER_BYTES,
-            "the UDP receive buffer is clamped: fast links lose packets until `sysctl net.core.rmem_max` is raised"
-        );
-    }
-    Ok(())
-}
-
 /// An endpoint on `socket`; with `server` it also answers. Needs a tokio runtime around it.
-pub(crate) fn endpoint(socket: UdpSocket, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
+pub(crate) fn endpoint(
+    socket: UdpSocket,
+    server: Option<ServerConfig>,
+    mtu: Option<u16>,
+    emulation: Option<&Emulation>,
+) -> Result<Endpoint, BindError> {
     let address = socket.local_addr().map_err(|source| BindError::Socket {
         address: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
         source,
     })?;
+    let failed = |source| BindError::Socket { address, source };
+    let ceiling = ceiling(mtu, address.ip()).max(SMALLEST_CEILING);
     let mut config = EndpointConfig::default();
-    config.max_udp_payload_size(mtu(address.ip()).max(1_472)).expect("at least 1,200: the constants above");
-    Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
-        .map_err(|source| BindError::Socket { address, source })
+    config.max_udp_payload_size(ceiling).expect("at least 1,200: the constants above");
+    let socket = LaneSocket::new(socket, ceiling, emulation).map_err(failed)?;
+    Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))
+        .map_err(failed)
 }
 
 /// What an endpoint answers with.
@@ -194,8 +195,17 @@ pub(crate) fn client_with(
     config
 }
 
-fn mtu(ip: IpAddr) -> u16 {
-    if ip.is_loopback() { LOOPBACK_MTU } else { INTERNET_MTU }
+/// The longest payload that discovery may try.
+fn ceiling(mtu: Option<u16>, ip: IpAddr) -> u16 {
+    let usual = if ip.is_loopback() { LOOPBACK_MTU } else { INTERNET_MTU };
+    mtu.unwrap_or(usual).max(INITIAL_MTU)
+}
+
+/// What may be unacknowledged on one lane.
+fn lane_window(link: &LinkSpec, lanes: usize, ip: IpAddr) -> u64 {
+    let usual = if ip.is_loopback() { LOOPBACK_WINDOW } else { DATA_WINDOW };
+    let delay = link.bandwidth_delay_bytes().unwrap_or(0);
+    (delay.saturating_mul(WINDOW_PER_DELAY).max(usual) / lanes as u64).max(SMALLEST_WINDOW)
 }
 
 fn idle_timeout(kind: LinkKind) -> IdleTimeout {
@@ -206,7 +216,11 @@ fn idle_timeout(kind: LinkKind) -> IdleTimeout {
 fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(mtu(ip)).minimum_change(200);
+    let mtu = match kind {
+        LinkKind::Control => None,
+        LinkKind::Data { link, .. } => link.mtu,
+    };
+    discovery.upper_bound(ceiling(mtu, ip)).minimum_change(200);
     config
         .initial_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(discovery))
@@ -222,16 +236,23 @@ fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
                 .receive_window(VarInt::from_u32(CONTROL_STREAM_WINDOW))
                 .send_window(u64::from(CONTROL_STREAM_WINDOW));
         }
-        LinkKind::Data { .. } => {
+        LinkKind::Data { link, lanes, .. } => {
             // Fewer acknowledgements: each costs both ends about as much as a data packet.
             let mut acks = AckFrequencyConfig::default();
             acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(Duration::from_millis(5)));
+            let window = lane_window(&link, lanes, ip);
+            let receive = VarInt::from_u64(2 * window).unwrap_or(VarInt::MAX);
             config
                 .max_concurrent_uni_streams(VarInt::from_u32(1))
-                .stream_receive_window(VarInt::from_u32(DATA_STREAM_WINDOW))
-                .receive_window(VarInt::from_u32(2 * DATA_STREAM_WINDOW))
-                .send_window(2 * u64::from(DATA_STREAM_WINDOW))
+                .stream_receive_window(receive)
+                .receive_window(receive)
+                .send_window(window)
+                .send_fairness(false)
+                .congestion_controller_factory(congestion::factory(&link, lanes))
                 .ack_frequency_config(Some(acks));
+            if let Some(round_trip) = link.round_trip {
+                config.initial_rtt(Duration::from(round_trip));
+            }
         }
     }
     config

@@ -1,21 +1,27 @@
 //! The data mesh of one generation: a link to every other member and the rounds that run over them.
 //!
-//! A lane is one UDP socket, one QUIC endpoint and one thread with its own runtime; today a worker has one.
-//! [`LaneListener::bind`] opens it, [`LaneListener::form`] links it to all members and checks who they are,
-//! and the [`Group`] takes rounds from the compute thread. The order of everything in a round is protocol's
-//! [`Round`](hcrun_protocol::round::Round); the lane's thread moves its bytes and does its arithmetic.
+//! A lane is one UDP socket, one QUIC endpoint and one thread with its own runtime; lane i is linked to lane i
+//! of each peer. [`LaneListener::bind`] opens them, [`LaneListener::form`] links them to all members and checks
+//! who they are, and the [`Group`] takes rounds from the compute thread. The order of everything in a round is
+//! protocol's [`Round`](hcrun_protocol::round::Round); lanes move its bytes, lane 0's thread does its
+//! arithmetic.
 //!
-//! Bounds: a peer may be ahead of us by `staging_bytes`, a segment is at most `segment_bytes`, and what
-//! waits to be sent is at most what the submitted rounds send, since nothing else is ever queued. Sending
-//! therefore never waits for room, and receiving never waits for sending: no cycle of full queues can form.
+//! Bounds: a segment is at most `segment_bytes`; a few of them a lane are packed and wait for QUIC, which
+//! holds at most its send window; on each lane a peer may be ahead of us by `staging_bytes`, beyond that its
+//! sends wait; and for a submitted round at most what its program receives is staged. Receiving a segment of
+//! a submitted round never waits for sending: no cycle of full queues can form among ranks that submit their
+//! rounds in the same order, and the deadline of a round ends what others make of it.
 //! Frames of class gradient, and partial sums of any class, never go to nor are taken from another zone.
 
 mod counters;
+mod early;
 mod error;
 mod form;
 mod greeting;
 mod lane;
 mod link;
+mod outbox;
+mod payload;
 mod shell;
 
 use std::net::SocketAddr;
@@ -31,7 +37,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use counters::{Counters, PeerBytes};
 pub use error::{FormError, GreetingError, Pair, RoundError, SegmentFault};
-pub use lane::LaneListener;
+pub use lane::{LaneListener, LaneSettings};
 
 use crate::identity::Peer;
 
@@ -41,8 +47,8 @@ pub struct Member {
     pub rank: Rank,
     pub slot: SlotId,
     pub zone: ZoneId,
-    /// Where its lane listens.
-    pub address: Option<SocketAddr>,
+    /// Where its lanes listen, in their order; empty if nobody knows.
+    pub lanes: Vec<SocketAddr>,
     /// Whether other zones can dial it. With `false` it only dials out to them.
     pub reachable: bool,
 }
@@ -63,8 +69,8 @@ pub struct FormSpec {
     pub members: Vec<Member>,
     /// How long it may take until all links stand.
     pub deadline: Duration,
-    /// How many bytes each peer may send for rounds that are not submitted here yet. Twice the bytes of a
-    /// step is enough: no peer finishes a step before everyone has taken part in it.
+    /// How many bytes each peer may send on each lane for rounds that are not submitted here yet; then its
+    /// sends wait. Ranks that submit in different orders may be apart by no more.
     pub staging_bytes: usize,
     /// Longest payload of a segment.
     pub segment_bytes: usize,
@@ -129,20 +135,25 @@ pub struct Group<B> {
     aborter: Aborter,
     counters: Arc<Counters>,
     reports: Vec<LinkReport>,
-    lane: lane::Lane,
+    threads: Vec<lane::LaneThread>,
 }
 
 /// Ends all rounds of a group from any thread; outlives the group without keeping it.
 #[derive(Clone)]
 pub struct Aborter {
-    cause: tokio::sync::mpsc::Sender<String>,
+    cause: Arc<tokio::sync::watch::Sender<Option<String>>>,
 }
 
 impl Aborter {
     /// Fails every round, running and to come, with `cause`, and tells the peers. The first call counts.
     pub fn abort(&self, cause: &str) {
-        // A full channel holds an earlier cause, a closed one a finished group.
-        drop(self.cause.try_send(cause.to_owned()));
+        self.cause.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(cause.to_owned());
+            }
+            first
+        });
     }
 }
 
@@ -203,7 +214,7 @@ impl<B> Group<B> {
 impl<B> Drop for Group<B> {
     fn drop(&mut self) {
         drop(self.commands.send(shell::Command::Close));
-        self.lane.join();
+        self.threads.iter_mut().for_each(lane::LaneThread::join);
     }
 }
 

@@ -4,12 +4,14 @@
 //! TLS 1.3 with certificates on both sides. A peer is a [`identity::Peer`]: its zone is the authority that
 //! validated its chain. What a peer sends is bounded before anything is allocated for it.
 
+mod congestion;
 pub mod control;
 mod endpoint;
 pub mod group;
 pub mod identity;
 pub mod join;
 mod loss;
+pub mod socket;
 #[cfg(test)]
 mod testing;
 

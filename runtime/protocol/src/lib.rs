@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod frame;
 pub mod ids;
 pub mod job;
+pub mod link;
 pub mod manifest;
 pub mod member;
 pub mod model;

@@ -133,7 +133,7 @@ impl ControlLink {
         address: SocketAddr,
         zone: &ZoneId,
     ) -> Result<ControlLink, ConnectError> {
-        let endpoint = endpoint::endpoint(endpoint::bind_towards(address)?, None)?;
+        let endpoint = endpoint::endpoint(endpoint::bind_towards(address)?, None, None, None)?;
         let config = endpoint::client(identity, Alpn::Control, LinkKind::Control, address.ip())?;
         let name = Peer::coordinator(zone.clone()).dns_name(identity.job);
         let lost = |error: quinn::ConnectionError| match error {

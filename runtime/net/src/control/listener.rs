@@ -75,7 +75,7 @@ impl ControlListener {
         let socket = endpoint::bind(address.ip(), Some([address.port(); 2]))?;
         let address = socket.local_addr().map_err(|source| BindError::Socket { address, source })?;
         let server = endpoint::server(identity, Alpn::Control, LinkKind::Control, address.ip())?;
-        let endpoint = endpoint::endpoint(socket, Some(server))?;
+        let endpoint = endpoint::endpoint(socket, Some(server), None, None)?;
         let (arrived, arrivals) = mpsc::channel(PENDING_LIMIT);
         let acceptor = tokio::spawn(accept_all(endpoint.clone(), identity.clone(), arrived));
         Ok(ControlListener { endpoint, address, arrivals, acceptor })

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hcrun_protocol::buffers::BufferError;
-use hcrun_protocol::dtype::DType;
+use hcrun_protocol::dtype::{Codec, DType, ReduceOp};
 use hcrun_protocol::frame::{FrameClass, FrameError};
 use hcrun_protocol::round::{Cause, RoundId};
 use hcrun_protocol::schedule::Coverage;
@@ -25,11 +25,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub(super) fn new(dials: &Member, listens: &Member) -> Pair {
+    pub(super) fn new(dials: &Member, listens: &Member, lane: usize) -> Pair {
         Pair {
             dials: (dials.rank, dials.peer()),
             listens: (listens.rank, listens.peer()),
-            address: listens.address,
+            address: listens.lanes.get(lane).copied(),
         }
     }
 }
@@ -55,6 +55,8 @@ pub enum FormError {
         "{first} and {second} cannot reach each other: neither may be dialled; set `reachable = true` for one of their pools"
     )]
     NeitherReachable { first: Peer, second: Peer },
+    #[error("{peer} has {got} lanes, this worker {expected}: set the same number for all")]
+    Lanes { peer: Peer, got: usize, expected: usize },
     #[error("no link: {0}")]
     NoAddress(Box<Pair>),
     #[error("the lane's TLS settings cannot be used")]
@@ -105,6 +107,8 @@ pub enum GreetingError {
     Job { got: JobId, expected: JobId },
     #[error("it is in generation {}, this worker in {}", .got.0, .expected.0)]
     Generation { got: Generation, expected: Generation },
+    #[error("it dials from lane {got}, this is lane {expected}")]
+    Lane { got: u16, expected: u16 },
     #[error("it calls itself {got}, the member list says {expected}")]
     Rank { got: Rank, expected: Rank },
 }
@@ -158,6 +162,8 @@ pub enum RoundError {
     Generation { id: RoundId, group: Generation },
     #[error("the program of round {id:?} is over {program} elements, its buffers over {buffers}")]
     Elems { id: RoundId, program: usize, buffers: usize },
+    #[error("round {id:?} asks for {op:?} of {dtype:?}, which is not defined")]
+    Operation { id: RoundId, op: ReduceOp, dtype: DType },
     #[error("round {id:?} has segments of {got} bytes, the group was formed for {limit}")]
     SegmentTooLong { id: RoundId, got: usize, limit: usize },
     #[error("the group is closed")]
@@ -210,6 +216,7 @@ impl RoundError {
             RoundError::Twice(_)
             | RoundError::Generation { .. }
             | RoundError::Elems { .. }
+            | RoundError::Operation { .. }
             | RoundError::SegmentTooLong { .. }
             | RoundError::Closed => {}
         }
@@ -234,8 +241,12 @@ pub enum SegmentFault {
     Class { got: FrameClass, expected: FrameClass, coverage: Coverage },
     #[error("a frame carries {got:?} in a round of {expected:?}")]
     DType { got: DType, expected: DType },
-    #[error("{bytes} bytes wait for rounds that are not submitted here, the limit is {limit}")]
-    TooFarAhead { bytes: usize, limit: usize },
+    #[error("a frame is to be combined by {got:?}, the round asks for {expected:?}")]
+    Operation { got: ReduceOp, expected: ReduceOp },
+    #[error("a frame is packed as `{got}`, the round asks for `{expected}`")]
+    Codec { got: Codec, expected: Codec },
+    #[error("it was asked for another collective: length, algorithm, members or segments differ")]
+    OtherSchedule,
     #[error("a frame is of round {0:?}, which is over")]
     RoundOver(RoundId),
     #[error("a segment is twice here or in no schedule")]

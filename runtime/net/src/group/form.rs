@@ -1,4 +1,4 @@
-//! Linking a lane to all members of a generation.
+//! Linking one lane to all members of a generation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,17 +43,23 @@ pub(super) async fn form(
     endpoint: &Endpoint,
     identity: &Identity,
     kind: LinkKind,
+    lane: usize,
     spec: &FormSpec,
 ) -> Result<Vec<Link>, FormError> {
     let me = check(identity, spec)?;
     let ip = endpoint.local_addr().map_err(|_| FormError::LaneGone)?.ip();
     let config = endpoint::client(identity, Alpn::Data, kind, ip).map_err(FormError::Tls)?;
     let (mut missing, mut callers, mut tasks) = (BTreeMap::new(), Vec::new(), JoinSet::new());
-    let hello = Hello { job: spec.job, generation: spec.generation, rank: spec.me };
+    let index = u16::try_from(lane).expect("a handful of lanes");
+    let hello = Hello { job: spec.job, generation: spec.generation, rank: spec.me, lane: index };
     for other in spec.members.iter().filter(|member| member.rank != spec.me) {
+        let (got, expected) = (other.lanes.len(), me.lanes.len());
+        if got != expected && got != 0 && expected != 0 {
+            return Err(FormError::Lanes { peer: other.peer(), got, expected });
+        }
         if i_dial(me, other)? {
-            let pair = Pair::new(me, other);
-            if other.address.is_none() {
+            let pair = Pair::new(me, other, lane);
+            if pair.address.is_none() {
                 return Err(FormError::NoAddress(Box::new(pair)));
             }
             let (endpoint, identity, config) = (endpoint.clone(), identity.clone(), config.clone());
@@ -61,7 +67,7 @@ pub(super) async fn form(
             missing.insert(other.rank, pair);
         } else {
             callers.push(other.clone());
-            missing.insert(other.rank, Pair::new(other, me));
+            missing.insert(other.rank, Pair::new(other, me, lane));
         }
     }
     let forming = Forming { identity: identity.clone(), hello, callers };
@@ -138,7 +144,7 @@ async fn dial(
 ) -> Outcome {
     let expected = member.peer();
     let name = expected.dns_name(hello.job);
-    let Some(address) = member.address else {
+    let Some(address) = pair.address else {
         return Outcome::Failed(Box::new(pair), GreetingError::Address("none is known".to_owned()));
     };
     // The peer may not have begun to form; the deadline of forming ends this loop.

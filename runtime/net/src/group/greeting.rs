@@ -1,6 +1,6 @@
 //! The first words on a link between members: both sides say who they are, then the dialling side probes.
 //!
-//! Fixed layouts, little-endian: hello = magic u32, protocol u32, job u64, generation u32, rank u16, zero u16;
+//! Fixed layouts, little-endian: hello = magic u32, protocol u32, job u64, generation u32, rank u16, lane u16;
 //! ping = index u64; pong = the answering clock u64 in microseconds since 1970; summary = round trip u64,
 //! skew i64. Only then may segments follow.
 
@@ -24,6 +24,7 @@ pub(super) struct Hello {
     pub(super) job: JobId,
     pub(super) generation: Generation,
     pub(super) rank: Rank,
+    pub(super) lane: u16,
 }
 
 impl Hello {
@@ -34,12 +35,13 @@ impl Hello {
         bytes[8..16].copy_from_slice(&self.job.0.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.generation.0.to_le_bytes());
         bytes[20..22].copy_from_slice(&self.rank.0.to_le_bytes());
+        bytes[22..].copy_from_slice(&self.lane.to_le_bytes());
         bytes
     }
 
     /// Reads the peer's hello; its rank is the caller's to check.
     fn decode(self, bytes: &[u8; HELLO_BYTES]) -> Result<Rank, GreetingError> {
-        if bytes[..4] != MAGIC || bytes[22..] != [0, 0] {
+        if bytes[..4] != MAGIC {
             return Err(GreetingError::Malformed);
         }
         let protocol = u32::from_le_bytes(part(&bytes[4..8]));
@@ -53,6 +55,10 @@ impl Hello {
         let generation = Generation(u32::from_le_bytes(part(&bytes[16..20])));
         if generation != self.generation {
             return Err(GreetingError::Generation { got: generation, expected: self.generation });
+        }
+        let lane = u16::from_le_bytes(part(&bytes[22..]));
+        if lane != self.lane {
+            return Err(GreetingError::Lane { got: lane, expected: self.lane });
         }
         Ok(Rank(u16::from_le_bytes(part(&bytes[20..22]))))
     }

@@ -1,4 +1,4 @@
-//! The two tasks of a link: one writes segments in the order they were queued, one reads and checks them.
+//! The two tasks of a link: one writes segments as it is handed them, one reads and checks them.
 
 use std::sync::Arc;
 
@@ -6,44 +6,139 @@ use bytes::Bytes;
 use hcrun_protocol::frame::{HEADER_BYTES, SegmentHeader};
 use hcrun_protocol::schedule::Coverage;
 use hcrun_protocol::{Generation, JobId, Rank};
-use quinn::{Connection, ReadExactError, RecvStream};
-use tokio::sync::mpsc;
+use quinn::{Connection, RecvStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 
-use super::SegmentFault;
 use super::counters::Counters;
+use super::form::Link;
+use super::payload::Payload;
+use super::{FormSpec, LinkReport, SegmentFault};
 use crate::loss::LinkLoss;
 
 /// A segment on its way out: header, then payload.
 pub(super) type Outgoing = [Bytes; 2];
 
-/// What a link tells the shell.
+/// A segment that has come in. While it is kept, so is its share of what its peer may send ahead.
+pub(super) struct Arrival {
+    pub(super) header: SegmentHeader,
+    pub(super) payload: Payload,
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+/// What a reader tells the shell.
 pub(super) enum Event {
-    Arrived { from: Rank, header: SegmentHeader, payload: Bytes },
+    Arrived { from: Rank, arrival: Arrival },
     Lost { peer: Rank, loss: LinkLoss },
     Fault { peer: Rank, fault: SegmentFault },
 }
 
-/// What a reader holds its peer to.
-pub(super) struct Rules {
-    pub(super) job: JobId,
-    pub(super) generation: Generation,
+/// What a writer tells the shell.
+pub(super) enum Notice {
+    /// QUIC has taken a segment.
+    Room { peer: Rank, lane: usize },
+    /// The writer has ended: everything is acknowledged, or the link takes no more.
+    Ended { peer: Rank, result: Result<(), LinkLoss> },
+}
+
+/// How links reach the shell, from all lanes.
+#[derive(Clone)]
+pub(super) struct Hub {
+    events: mpsc::Sender<Event>,
+    notices: mpsc::UnboundedSender<Notice>,
+}
+
+pub(super) struct Inbox {
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Bounded by what was handed to the writers.
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+/// How many segments of all peers may wait between the readers and the shell: while it is busy, the peers'
+/// sends wait in QUIC.
+const EVENT_LIMIT: usize = 16;
+
+pub(super) fn hub() -> (Hub, Inbox) {
+    let (event, events) = mpsc::channel(EVENT_LIMIT);
+    let (notice, notices) = mpsc::unbounded_channel();
+    (Hub { events: event, notices: notice }, Inbox { events, notices })
+}
+
+/// The shell's end of a link.
+pub(super) struct Port {
     pub(super) peer: Rank,
-    pub(super) same_zone: bool,
-    pub(super) segment_bytes: usize,
-    pub(super) counters: Arc<Counters>,
+    pub(super) lane: usize,
+    pub(super) connection: Connection,
+    pub(super) queue: mpsc::UnboundedSender<Outgoing>,
+    pub(super) report: LinkReport,
+}
+
+/// Starts the tasks of a link on the runtime of its lane.
+pub(super) fn open(
+    link: Link,
+    lane: usize,
+    spec: &FormSpec,
+    counters: &Arc<Counters>,
+    hub: &Hub,
+    tasks: &mut JoinSet<()>,
+) -> Port {
+    let Link { member, connection, report } = link;
+    let peer = member.rank;
+    let me = &spec.members[spec.me.index()];
+    // Every segment fits alone.
+    let staging_bytes = spec.staging_bytes.max(spec.segment_bytes + HEADER_BYTES);
+    let grains = staging_bytes.div_ceil(GRAIN_BYTES).min(Semaphore::MAX_PERMITS);
+    let rules = Rules {
+        job: spec.job,
+        generation: spec.generation,
+        peer,
+        same_zone: member.zone == me.zone,
+        segment_bytes: spec.segment_bytes,
+        counters: counters.clone(),
+        ahead: Arc::new(Semaphore::new(grains)),
+    };
+    let (queue, segments) = mpsc::unbounded_channel();
+    let (events, notices) = (hub.events.clone(), hub.notices.clone());
+    tasks.spawn(read(connection.clone(), rules, events));
+    let writing = connection.clone();
+    tasks.spawn(async move {
+        let result = write(writing, peer, lane, segments, &notices).await;
+        drop(notices.send(Notice::Ended { peer, result }));
+    });
+    Port { peer, lane, connection, queue, report }
+}
+
+/// What a permit stands for.
+const GRAIN_BYTES: usize = 1 << 10;
+
+/// What a reader holds its peer to.
+struct Rules {
+    job: JobId,
+    generation: Generation,
+    peer: Rank,
+    same_zone: bool,
+    segment_bytes: usize,
+    counters: Arc<Counters>,
+    /// Room for segments whose rounds are not submitted here. While there is none the peer's sends wait in
+    /// QUIC.
+    ahead: Arc<Semaphore>,
 }
 
 /// Writes until the queue is closed, then waits until the peer has acknowledged everything.
 ///
 /// # Errors
 /// Why the link no longer takes segments.
-pub(super) async fn write(
+async fn write(
     connection: Connection,
+    peer: Rank,
+    lane: usize,
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
+    notices: &mpsc::UnboundedSender<Notice>,
 ) -> Result<(), LinkLoss> {
     let mut stream = connection.open_uni().await?;
     while let Some(mut segment) = queue.recv().await {
         stream.write_all_chunks(&mut segment).await?;
+        drop(notices.send(Notice::Room { peer, lane }));
     }
     if stream.finish().is_ok() {
         drop(stream.stopped().await);
@@ -51,21 +146,24 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Reads until the link ends. The channel is short: while the shell is busy the peer's sends wait in QUIC.
-pub(super) async fn read(connection: Connection, rules: Rules, events: mpsc::Sender<Event>) {
+/// Reads until the link ends.
+async fn read(connection: Connection, rules: Rules, events: mpsc::Sender<Event>) {
     let peer = rules.peer;
     let end = match connection.accept_uni().await {
-        Ok(mut stream) => loop {
-            match next(&mut stream, &rules).await {
-                Ok(Some((header, payload))) => {
-                    if events.send(Event::Arrived { from: peer, header, payload }).await.is_err() {
-                        return;
+        Ok(stream) => {
+            let mut stream = Incoming { stream, chunks: Default::default(), next: 0, filled: 0 };
+            loop {
+                match next(&mut stream, &rules).await {
+                    Ok(Some(arrival)) => {
+                        if events.send(Event::Arrived { from: peer, arrival }).await.is_err() {
+                            return;
+                        }
                     }
+                    Ok(None) => {}
+                    Err(end) => break end,
                 }
-                Ok(None) => {}
-                Err(end) => break end,
             }
-        },
+        }
         Err(error) => End::Loss(error.into()),
     };
     let event = match end {
@@ -82,25 +180,76 @@ enum End {
     Fault(SegmentFault),
 }
 
+/// A stream with the chunks that were read from it and not used yet.
+struct Incoming {
+    stream: RecvStream,
+    chunks: [Bytes; CHUNKS_PER_READ],
+    next: usize,
+    filled: usize,
+}
+
+/// Chunks are at most a packet's payload; reading several at once takes the connection's lock once.
+const CHUNKS_PER_READ: usize = 32;
+
+impl Incoming {
+    /// Up to `limit` bytes, as they came; none at the end of the stream.
+    async fn chunk(&mut self, limit: usize) -> Result<Option<Bytes>, End> {
+        if self.next == self.filled {
+            let read = self.stream.read_chunks(&mut self.chunks).await;
+            let Some(count) = read.map_err(|error| End::Loss(error.into()))? else { return Ok(None) };
+            (self.next, self.filled) = (0, count);
+        }
+        let chunk = &mut self.chunks[self.next];
+        if chunk.len() > limit {
+            return Ok(Some(chunk.split_to(limit)));
+        }
+        self.next += 1;
+        Ok(Some(std::mem::take(chunk)))
+    }
+
+    async fn header(&mut self) -> Result<[u8; HEADER_BYTES], End> {
+        let mut header = [0; HEADER_BYTES];
+        let mut filled = 0;
+        while filled < HEADER_BYTES {
+            match self.chunk(HEADER_BYTES - filled).await? {
+                Some(chunk) => {
+                    header[filled..filled + chunk.len()].copy_from_slice(&chunk);
+                    filled += chunk.len();
+                }
+                None if filled == 0 => return Err(End::Loss(LinkLoss::Ended)),
+                None => return Err(End::Loss(LinkLoss::Truncated)),
+            }
+        }
+        Ok(header)
+    }
+
+    async fn payload(&mut self, bytes: usize) -> Result<Payload, End> {
+        let mut payload = Payload::default();
+        while payload.len() < bytes {
+            let chunk = self.chunk(bytes - payload.len()).await?;
+            payload.push(chunk.ok_or(End::Loss(LinkLoss::Truncated))?);
+        }
+        Ok(payload)
+    }
+}
+
 /// The next segment; none for one of an older generation, which is dropped and counted.
-async fn next(stream: &mut RecvStream, rules: &Rules) -> Result<Option<(SegmentHeader, Bytes)>, End> {
-    let mut header = [0; HEADER_BYTES];
-    stream.read_exact(&mut header).await.map_err(ended)?;
-    let decoded = SegmentHeader::decode(&header, rules.segment_bytes);
-    let header = decoded.map_err(|error| End::Fault(SegmentFault::Frame(error)))?;
+async fn next(stream: &mut Incoming, rules: &Rules) -> Result<Option<Arrival>, End> {
+    let header = SegmentHeader::decode(&stream.header().await?, rules.segment_bytes);
+    let header = header.map_err(|error| End::Fault(SegmentFault::Frame(error)))?;
     rules.check(&header).map_err(End::Fault)?;
-    let mut payload = vec![0; header.payload_bytes()];
-    stream.read_exact(&mut payload).await.map_err(|error| match ended(error) {
-        End::Loss(LinkLoss::Ended) => End::Loss(LinkLoss::Truncated),
-        other => other,
-    })?;
-    header.check_payload(&payload).map_err(|error| End::Fault(SegmentFault::Frame(error)))?;
+    let bytes = HEADER_BYTES + header.payload_bytes();
+    // Never closed, and never asked for more than there is in all.
+    let grains = u32::try_from(bytes.div_ceil(GRAIN_BYTES)).unwrap_or(u32::MAX);
+    let permit = rules.ahead.clone().acquire_many_owned(grains).await;
+    let permit = permit.map_err(|_| End::Loss(LinkLoss::ClosedHere))?;
+    let payload = stream.payload(header.payload_bytes()).await?;
     if header.generation < rules.generation {
         rules.counters.on_outdated();
         return Ok(None);
     }
-    rules.counters.on_received(rules.peer, header.class, HEADER_BYTES + payload.len());
-    Ok(Some((header, Bytes::from(payload))))
+    rules.counters.on_received(rules.peer, header.class, bytes);
+    Ok(Some(Arrival { header, payload, _permit: permit }))
 }
 
 impl Rules {
@@ -120,12 +269,4 @@ impl Rules {
         }
         Ok(())
     }
-}
-
-fn ended(error: ReadExactError) -> End {
-    End::Loss(match error {
-        ReadExactError::FinishedEarly(0) => LinkLoss::Ended,
-        ReadExactError::FinishedEarly(_) => LinkLoss::Truncated,
-        ReadExactError::ReadError(error) => error.into(),
-    })
 }

@@ -1,23 +1,26 @@
 //! The shell around rounds: feeds each [`Round`] what arrives and does what it says.
+//!
+//! Nothing is packed before a lane has room for it: sends wait by peer as names of ranges, the oldest round
+//! first, and whichever lane to the peer has room takes the next one. So lanes of different speed all stay
+//! busy, and what lies packed is a few segments a lane.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hcrun_protocol::buffers::Buffers;
-use hcrun_protocol::dtype::Codec;
-use hcrun_protocol::frame::{HEADER_BYTES, SegmentHeader, payload_crc32c};
+use hcrun_protocol::buffers::{Buffers, Operand};
 use hcrun_protocol::round::{Cause, Input, Output, Round, RoundId};
-use hcrun_protocol::schedule::{Coverage, Phase};
+use hcrun_protocol::schedule::{Coverage, Level, Phase, Term};
 use hcrun_protocol::{Rank, Step, Time, ZoneId};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 
 use super::counters::Counters;
-use super::form::Link;
-use super::link::{self, Event, Outgoing, Rules};
+use super::early::Early;
+use super::lane;
+use super::link::{Arrival, Event, Inbox, Notice, Port};
+use super::outbox::{Job, Outbox};
+use super::payload::Payload;
 use super::{FormSpec, Member, RoundClasses, RoundError, RoundSpec, SegmentFault};
 use crate::loss::{self, CloseCode, LinkLoss};
 
@@ -26,105 +29,76 @@ pub(super) enum Command<B> {
     Close,
 }
 
-/// All state of a group; owned by the lane's thread.
+/// What the shell listens to.
+pub(super) struct Channels<B> {
+    pub(super) inbox: Inbox,
+    pub(super) orders: mpsc::UnboundedReceiver<Command<B>>,
+    pub(super) causes: watch::Receiver<Option<String>>,
+}
+
+/// All state of a group; owned by the thread of lane 0.
 pub(super) struct Shell<B> {
-    spec: FormSpec,
-    links: BTreeMap<Rank, Outbound>,
-    counters: Arc<Counters>,
+    pub(super) spec: FormSpec,
+    pub(super) outbox: Outbox,
+    pub(super) counters: Arc<Counters>,
     started: Instant,
-    active: BTreeMap<RoundId, Active<B>>,
-    early: BTreeMap<Rank, Early>,
+    pub(super) active: BTreeMap<RoundId, Active<B>>,
+    early: Early,
     /// Rounds that have ended, to tell a repetition from a round to come.
     over: BTreeSet<RoundId>,
+    submitted: u64,
     /// The latest attempt that was submitted here; frames of earlier ones are dropped.
     attempt: u16,
-    /// What machines have asked for and is not done yet, in the order it came.
+    /// Reductions that machines have asked for, in the order they came.
     todo: VecDeque<(RoundId, Output)>,
     /// The first failure: nothing succeeds after it.
     failure: Option<RoundError>,
-    writers: JoinSet<(Rank, Result<(), LinkLoss>)>,
-    readers: JoinSet<()>,
-    /// Readers hold clones of the sender; the one here keeps the channel open in a group of one.
-    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-}
-
-struct Outbound {
-    connection: quinn::Connection,
-    zone: ZoneId,
-    queue: mpsc::UnboundedSender<Outgoing>,
-    /// The peer closed its end after it had sent all it had to send.
-    left: Option<LinkLoss>,
 }
 
 /// A round that runs.
-struct Active<B> {
+pub(super) struct Active<B> {
     round: Round,
+    /// How many rounds were submitted before it.
+    age: u64,
+    schedule: u32,
     classes: RoundClasses,
-    buffers: B,
+    pub(super) buffers: B,
     reply: SyncSender<Result<B, RoundError>>,
+    ranks: usize,
+    program: Arc<hcrun_protocol::schedule::Program>,
     /// Payloads until the machine takes them. It refuses what is not in the program, which bounds them.
-    staged: BTreeMap<(Rank, usize, Phase), Bytes>,
+    staged: BTreeMap<(Rank, usize, Phase), Payload>,
     /// How many segments each peer still owes.
     owed: BTreeMap<Rank, usize>,
 }
 
-/// What a peer has sent for rounds that are not submitted here yet.
-#[derive(Default)]
-struct Early {
-    bytes: usize,
-    segments: BTreeMap<RoundId, Vec<(SegmentHeader, Bytes)>>,
-}
-
 /// More rounds than any two steps have. Older ones are forgotten: their repetition then counts as early.
 const OVER_LIMIT: usize = 4_096;
-/// How many segments of all peers may wait between the readers and the shell.
-const EVENT_LIMIT: usize = 16;
-/// Bytes moved or added between two looks at the network; about a millisecond.
-const WORK_SLICE_BYTES: usize = 1 << 20;
+/// Bytes moved or added between two looks at the network: less than a millisecond.
+const WORK_SLICE_BYTES: usize = 512 << 10;
 /// How long a close may wait until queued segments are delivered.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// When no round has a deadline.
 const IDLE_TICK: Duration = Duration::from_secs(60);
 
 impl<B: Buffers> Shell<B> {
-    pub(super) fn new(spec: FormSpec, links: Vec<Link>, counters: Arc<Counters>) -> Shell<B> {
-        let mut shell = Shell {
-            links: BTreeMap::new(),
+    pub(super) fn new(spec: FormSpec, ports: Vec<Port>, counters: Arc<Counters>) -> Shell<B> {
+        Shell {
+            outbox: Outbox::new(&spec, ports),
             counters,
             started: Instant::now(),
             active: BTreeMap::new(),
-            early: BTreeMap::new(),
+            early: Early::default(),
             over: BTreeSet::new(),
+            submitted: 0,
             attempt: 0,
             todo: VecDeque::new(),
             failure: None,
-            writers: JoinSet::new(),
-            readers: JoinSet::new(),
-            events: mpsc::channel(EVENT_LIMIT),
             spec,
-        };
-        links.into_iter().for_each(|link| shell.add_link(link));
-        shell
+        }
     }
 
-    fn add_link(&mut self, Link { member, connection, .. }: Link) {
-        let peer = member.rank;
-        let rules = Rules {
-            job: self.spec.job,
-            generation: self.spec.generation,
-            peer,
-            same_zone: member.zone == *self.zone(),
-            segment_bytes: self.spec.segment_bytes,
-            counters: self.counters.clone(),
-        };
-        self.readers.spawn(link::read(connection.clone(), rules, self.events.0.clone()));
-        let (queue, segments) = mpsc::unbounded_channel();
-        let writer = link::write(connection.clone(), segments);
-        self.writers.spawn(async move { (peer, writer.await) });
-        self.links.insert(peer, Outbound { connection, zone: member.zone, queue, left: None });
-    }
-
-    fn zone(&self) -> &ZoneId {
+    pub(super) fn zone(&self) -> &ZoneId {
         &self.spec.members[self.spec.me.index()].zone
     }
 
@@ -133,22 +107,24 @@ impl<B: Buffers> Shell<B> {
     }
 
     /// Runs until the group is closed.
-    pub(super) async fn run(
-        mut self,
-        mut commands: mpsc::UnboundedReceiver<Command<B>>,
-        mut causes: mpsc::Receiver<String>,
-    ) {
+    pub(super) async fn run(mut self, channels: Channels<B>) {
+        let Channels { mut inbox, mut orders, mut causes } = channels;
         let mut worked = 0;
         loop {
+            // Lanes with room come first: while they send, the rest of the work is done.
+            while let Ok(notice) = inbox.notices.try_recv() {
+                worked += self.on_notice(notice);
+            }
             if let Some((id, output)) = self.todo.pop_front() {
                 worked += self.act(id, output);
                 // What arrived does not wait until everything that was asked for is done.
-                while let Ok(event) = self.events.1.try_recv() {
-                    self.on_event(event);
+                while let Ok(event) = inbox.events.try_recv() {
+                    worked += self.on_event(event);
                 }
                 if worked >= WORK_SLICE_BYTES {
                     worked = 0;
-                    if let Ok(reason) = causes.try_recv() {
+                    if self.failure.is_none() && causes.borrow().is_some() {
+                        let reason = lane::cause(&mut causes).await;
                         self.fail(RoundError::Aborted { step: self.step(), reason });
                     }
                     self.on_tick();
@@ -158,17 +134,19 @@ impl<B: Buffers> Shell<B> {
             }
             let wake = self.next_wake();
             tokio::select! {
-                Some(event) = self.events.1.recv() => self.on_event(event),
-                command = commands.recv() => match command {
+                Some(notice) = inbox.notices.recv() => worked += self.on_notice(notice),
+                Some(event) = inbox.events.recv() => worked += self.on_event(event),
+                command = orders.recv() => match command {
                     Some(Command::Submit { spec, reply }) => self.on_submit(spec, reply),
                     Some(Command::Close) | None => break,
                 },
-                Some(reason) = causes.recv() => self.fail(RoundError::Aborted { step: self.step(), reason }),
-                Some(Ok((peer, Err(loss)))) = self.writers.join_next() => self.on_lost(peer, loss),
+                reason = lane::cause(&mut causes), if self.failure.is_none() => {
+                    self.fail(RoundError::Aborted { step: self.step(), reason });
+                }
                 () = tokio::time::sleep_until(wake.into()) => self.on_tick(),
             }
         }
-        self.close().await;
+        self.close(inbox).await;
     }
 
     fn next_wake(&self) -> Instant {
@@ -186,84 +164,92 @@ impl<B: Buffers> Shell<B> {
             drop(reply.send(Err(refusal)));
             return;
         }
-        self.raise_attempt(id.attempt);
+        if id.attempt > self.attempt {
+            self.attempt = id.attempt;
+            self.early.forget_before(id.attempt);
+        }
         let mut owed = BTreeMap::new();
         for (from, _) in spec.program.receives() {
             *owed.entry(from).or_default() += 1;
         }
         let ready = 0..spec.program.elems;
-        let round = Round::new(self.now(), spec.program, id, spec.deadline);
         let active = Active {
-            round,
+            age: self.submitted,
+            schedule: spec.program.digest,
             classes: spec.classes,
             buffers: spec.buffers,
             reply,
+            ranks: spec.program.ranks,
+            program: spec.program.clone(),
+            round: Round::new(self.now(), spec.program, id, spec.deadline),
             staged: BTreeMap::new(),
             owed,
         };
+        self.submitted += 1;
         self.active.insert(id, active);
         self.feed(id, Input::Ready { range: ready });
-        for (from, header, payload) in self.take_early(id) {
-            self.deliver(from, id, &header, payload);
+        for (from, arrival) in self.early.take(id) {
+            self.deliver(from, id, arrival);
         }
-        let left: Vec<_> =
-            self.links.iter().filter(|(_, link)| link.left.is_some()).map(|(r, _)| *r).collect();
-        left.into_iter().for_each(|peer| self.check_debts_of(peer));
+        self.outbox.left().into_iter().for_each(|peer| self.check_debts_of(peer));
     }
 
     /// Why a round is not begun. Only an earlier failure concerns the other rounds.
     fn refusal(&self, spec: &RoundSpec<B>) -> Option<RoundError> {
-        let id = spec.id;
-        let (program, buffers) = (spec.program.elems, spec.buffers.elems());
-        let longest = spec.program.intervals.iter().map(|interval| interval.range.len()).max().unwrap_or(0);
-        let (got, limit) = (longest.saturating_mul(spec.buffers.dtype().bytes()), self.spec.segment_bytes);
+        let (id, buffers) = (spec.id, &spec.buffers);
+        let intervals = &spec.program.intervals;
+        let longest = intervals.iter().map(|interval| interval.range.len()).max().unwrap_or(0);
+        let (got, limit) = (longest.saturating_mul(buffers.dtype().bytes()), self.spec.segment_bytes);
         if let Some(failure) = &self.failure {
             Some(failure.at(id.step))
         } else if id.generation != self.spec.generation {
             Some(RoundError::Generation { id, group: self.spec.generation })
         } else if self.active.contains_key(&id) || self.over.contains(&id) {
             Some(RoundError::Twice(id))
-        } else if program != buffers {
-            Some(RoundError::Elems { id, program, buffers })
+        } else if spec.program.elems != buffers.elems() {
+            Some(RoundError::Elems { id, program: spec.program.elems, buffers: buffers.elems() })
         } else if got > limit {
             Some(RoundError::SegmentTooLong { id, got, limit })
+        } else if !buffers.op().takes(buffers.dtype()) {
+            Some(RoundError::Operation { id, op: buffers.op(), dtype: buffers.dtype() })
         } else {
             None
         }
     }
 
-    fn raise_attempt(&mut self, attempt: u16) {
-        if attempt > self.attempt {
-            self.attempt = attempt;
-            for early in self.early.values_mut() {
-                early.segments.retain(|id, _| id.attempt >= attempt);
-                early.bytes =
-                    early.segments.values().flatten().map(|(_, payload)| frame_bytes(payload)).sum();
+    /// As all of these: returns the bytes that were moved or added.
+    fn on_notice(&mut self, notice: Notice) -> usize {
+        match notice {
+            _ if self.failure.is_some() => 0,
+            Notice::Room { peer, lane } => {
+                self.outbox.on_room(peer, lane);
+                self.pump(peer)
             }
+            Notice::Ended { peer, result: Err(loss) } => {
+                self.on_lost(peer, loss);
+                0
+            }
+            Notice::Ended { result: Ok(()), .. } => 0,
         }
     }
 
-    fn take_early(&mut self, id: RoundId) -> Vec<(Rank, SegmentHeader, Bytes)> {
-        let mut taken = Vec::new();
-        for (from, early) in &mut self.early {
-            for (header, payload) in early.segments.remove(&id).unwrap_or_default() {
-                early.bytes -= frame_bytes(&payload);
-                taken.push((*from, header, payload));
-            }
-        }
-        taken
-    }
-
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) -> usize {
         match event {
-            _ if self.failure.is_some() => {}
-            Event::Arrived { from, header, payload } => self.on_arrived(from, header, payload),
-            Event::Lost { peer, loss } => self.on_lost(peer, loss),
-            Event::Fault { peer, fault } => self.on_fault(peer, Step(0), fault),
+            _ if self.failure.is_some() => 0,
+            Event::Arrived { from, arrival } => self.on_arrived(from, arrival),
+            Event::Lost { peer, loss } => {
+                self.on_lost(peer, loss);
+                0
+            }
+            Event::Fault { peer, fault } => {
+                self.on_fault(peer, Step(0), fault);
+                0
+            }
         }
     }
 
-    fn on_arrived(&mut self, from: Rank, header: SegmentHeader, payload: Bytes) {
+    fn on_arrived(&mut self, from: Rank, arrival: Arrival) -> usize {
+        let header = &arrival.header;
         let id = RoundId {
             generation: header.generation,
             attempt: header.attempt,
@@ -273,33 +259,22 @@ impl<B: Buffers> Shell<B> {
         if header.attempt < self.attempt {
             self.counters.on_outdated();
         } else if self.active.contains_key(&id) {
-            self.deliver(from, id, &header, payload);
+            self.deliver(from, id, arrival);
         } else if self.over.contains(&id) {
             self.on_fault(from, id.step, SegmentFault::RoundOver(id));
         } else {
-            let early = self.early.entry(from).or_default();
-            early.bytes += frame_bytes(&payload);
-            let (bytes, limit) = (early.bytes, self.spec.staging_bytes);
-            early.segments.entry(id).or_default().push((header, payload));
-            if bytes > limit {
-                self.on_fault(from, id.step, SegmentFault::TooFarAhead { bytes, limit });
-            }
+            self.early.keep(id, from, arrival);
         }
+        0
     }
 
     /// Hands a segment to its round.
-    fn deliver(&mut self, from: Rank, id: RoundId, header: &SegmentHeader, payload: Bytes) {
+    fn deliver(&mut self, from: Rank, id: RoundId, arrival: Arrival) {
         let Some(active) = self.active.get_mut(&id) else { return };
-        let expected = active.classes.of(header.coverage);
-        let fault = if header.class != expected {
-            Some(SegmentFault::Class { got: header.class, expected, coverage: header.coverage })
-        } else if header.dtype != active.buffers.dtype() {
-            Some(SegmentFault::DType { got: header.dtype, expected: active.buffers.dtype() })
-        } else {
-            None
-        };
+        let Arrival { header, payload, .. } = arrival;
         // A header whose range is no range was refused when it was decoded.
-        let (None, Some(range)) = (&fault, header.range()) else {
+        let (None, Some(range)) = (active.fault(from, &header), header.range()) else {
+            let fault = active.fault(from, &header);
             return fault.into_iter().for_each(|fault| self.on_fault(from, id.step, fault));
         };
         if let Some(owed) = active.owed.get_mut(&from) {
@@ -309,7 +284,7 @@ impl<B: Buffers> Shell<B> {
         self.feed(id, Input::Arrived { from, range, phase: header.phase });
     }
 
-    fn feed(&mut self, id: RoundId, input: Input) {
+    pub(super) fn feed(&mut self, id: RoundId, input: Input) {
         let now = self.now();
         let Some(active) = self.active.get_mut(&id) else { return };
         active.round.handle(now, input);
@@ -327,43 +302,21 @@ impl<B: Buffers> Shell<B> {
     fn act(&mut self, id: RoundId, output: Output) -> usize {
         let Some(active) = self.active.get_mut(&id) else { return 0 };
         match output {
-            Output::Send { to, level, range, phase, coverage } => {
-                let mut payload = Vec::with_capacity(range.len() * active.buffers.dtype().bytes());
-                active.buffers.encode(level, range.clone(), &mut payload);
-                let header = SegmentHeader {
-                    class: active.classes.of(coverage),
-                    job: self.spec.job,
-                    generation: id.generation,
-                    attempt: id.attempt,
-                    source: self.spec.me,
-                    round: id.tag,
-                    step: id.step,
-                    offset: range.start as u64,
-                    elems: u32::try_from(range.len()).expect("segments are capped far below 2^32"),
-                    dtype: active.buffers.dtype(),
-                    codec: Codec::None,
-                    phase,
-                    coverage,
-                    payload_crc32c: payload_crc32c(&payload),
-                };
-                let bytes = HEADER_BYTES + payload.len();
-                self.send(to, &header, payload);
-                // The payload is a copy: the range may change again.
-                self.feed(id, Input::Sent { range });
-                bytes
-            }
-            Output::Reduce { from, range, phase, into, write } => {
-                let payload = active.staged.remove(&(from, range.start, phase)).unwrap_or_default();
-                match active.buffers.receive(into, range.clone(), write, &payload) {
-                    Ok(()) => self.feed(id, Input::Reduced { range }),
-                    Err(error) => self.on_fault(from, id.step, SegmentFault::Payload(error)),
+            Output::Send { to, level, range, phase, coverage, codec } => {
+                let (age, waiting) = (active.age, to.len());
+                let job = Job { id, level, range, phase, coverage, codec, waiting, packed: None };
+                if to.is_empty() {
+                    return self.settle(job);
                 }
-                payload.len()
+                self.outbox.queue(age, job, &to);
+                to.into_iter().map(|peer| self.pump(peer)).sum()
             }
-            Output::Combine { from, into, range, write } => {
-                let bytes = range.len() * active.buffers.dtype().bytes();
-                active.buffers.combine(from, into, range.clone(), write);
-                self.feed(id, Input::Reduced { range });
+            Output::Reduce { range, terms, into, total } => {
+                let bytes = range.len() * terms.len() * active.buffers.dtype().bytes();
+                match active.reduce(range.clone(), &terms, into, total) {
+                    Ok(()) => self.feed(id, Input::Reduced { range }),
+                    Err((from, fault)) => self.on_fault(from, id.step, SegmentFault::Payload(fault)),
+                }
                 bytes
             }
             Output::Done => {
@@ -383,25 +336,6 @@ impl<B: Buffers> Shell<B> {
         }
     }
 
-    fn send(&mut self, to: Rank, header: &SegmentHeader, payload: Vec<u8>) {
-        let same_zone = self.links.get(&to).is_some_and(|link| link.zone == *self.zone());
-        let Some(link) = self.links.get(&to) else {
-            let reason = format!("the schedule names {to}, which is no other member");
-            return self.fail(RoundError::Aborted { step: header.step, reason });
-        };
-        if !same_zone && (!header.class.may_cross_border() || header.coverage == Coverage::Partial) {
-            let peer = Box::new(self.member(to).peer());
-            let (class, coverage) = (header.class, header.coverage);
-            return self.fail(RoundError::Border { peer, step: header.step, class, coverage });
-        }
-        if let Some(loss) = link.left.clone() {
-            return self.on_gone(to, header.step, loss);
-        }
-        self.counters.on_sent(to, header.class, HEADER_BYTES + payload.len());
-        // If the writer has ended, its reason is on the way here.
-        drop(link.queue.send([Bytes::copy_from_slice(&header.encode()), Bytes::from(payload)]));
-    }
-
     fn on_round_failed(&mut self, peer: Option<Rank>, step: Step, cause: Cause) {
         match (peer, cause) {
             (Some(peer), cause @ (Cause::Duplicate { .. } | Cause::Unexpected { .. })) => {
@@ -418,12 +352,10 @@ impl<B: Buffers> Shell<B> {
     /// A link has ended. A peer that is done may leave: all that it sends has arrived before this.
     fn on_lost(&mut self, peer: Rank, loss: LinkLoss) {
         let done = matches!(&loss, LinkLoss::ClosedByPeer { code: CloseCode::Done, .. });
-        match self.links.get_mut(&peer) {
-            Some(link) if done => {
-                link.left = Some(loss);
-                self.check_debts_of(peer);
-            }
-            _ => self.on_gone(peer, self.step(), loss),
+        if done && self.outbox.on_left(peer, &loss) {
+            self.check_debts_of(peer);
+        } else if !done {
+            self.on_gone(peer, self.step(), loss);
         }
     }
 
@@ -431,13 +363,12 @@ impl<B: Buffers> Shell<B> {
     fn check_debts_of(&mut self, peer: Rank) {
         let owes = |active: &Active<B>| active.owed.get(&peer).is_some_and(|owed| *owed > 0);
         let step = self.active.iter().find(|(_, active)| owes(active)).map(|(id, _)| id.step);
-        let loss = self.links.get(&peer).and_then(|link| link.left.clone());
-        if let (Some(step), Some(loss)) = (step, loss) {
+        if let (Some(step), Some(loss)) = (step, self.outbox.loss_of(peer)) {
             self.on_gone(peer, step, loss);
         }
     }
 
-    fn on_gone(&mut self, rank: Rank, step: Step, source: LinkLoss) {
+    pub(super) fn on_gone(&mut self, rank: Rank, step: Step, source: LinkLoss) {
         let peer = self.member(rank).peer();
         self.fail(match source {
             LinkLoss::ClosedByPeer { code: CloseCode::Aborted, reason } => {
@@ -448,15 +379,13 @@ impl<B: Buffers> Shell<B> {
     }
 
     fn on_fault(&mut self, rank: Rank, step: Step, source: SegmentFault) {
-        if let Some(link) = self.links.get(&rank) {
-            loss::close(&link.connection, CloseCode::Protocol, &source.to_string());
-        }
+        self.outbox.close(Some(rank), CloseCode::Protocol, &source.to_string());
         let peer = Box::new(self.member(rank).peer());
         let step = if step == Step(0) { self.step() } else { step };
         self.fail(RoundError::PeerFault { peer, rank, step, source });
     }
 
-    fn member(&self, rank: Rank) -> &Member {
+    pub(super) fn member(&self, rank: Rank) -> &Member {
         &self.spec.members[rank.index()]
     }
 
@@ -466,39 +395,104 @@ impl<B: Buffers> Shell<B> {
     }
 
     /// Ends everything: rounds here, and by the close the rounds of the peers.
-    fn fail(&mut self, error: RoundError) {
+    pub(super) fn fail(&mut self, error: RoundError) {
         if self.failure.is_some() {
             return;
         }
         let farewell = error.farewell();
         tracing::debug!(cause = %farewell, "the group failed");
-        for link in self.links.values() {
-            loss::close(&link.connection, CloseCode::Aborted, &farewell);
-        }
+        self.outbox.close(None, CloseCode::Aborted, &farewell);
         for (id, active) in std::mem::take(&mut self.active) {
             drop(active.reply.send(Err(error.at(id.step))));
         }
         self.todo.clear();
-        self.early.clear();
+        self.early = Early::default();
         self.failure = Some(error);
     }
 
-    async fn close(mut self) {
+    async fn close(mut self, mut inbox: Inbox) {
         for (_, active) in std::mem::take(&mut self.active) {
             drop(active.reply.send(Err(RoundError::Closed)));
         }
-        let connections: Vec<_> =
-            std::mem::take(&mut self.links).into_values().map(|link| link.connection).collect();
+        let connections = self.outbox.into_connections();
         // Without their queues the writers end when everything is delivered.
-        let delivered = async { while self.writers.join_next().await.is_some() {} };
+        let mut writers = connections.len();
+        let delivered = async {
+            while writers > 0 {
+                match inbox.notices.recv().await {
+                    Some(Notice::Ended { .. }) => writers -= 1,
+                    Some(Notice::Room { .. }) => {}
+                    None => break,
+                }
+            }
+        };
         drop(tokio::time::timeout(FAREWELL, delivered).await);
         for connection in connections {
             loss::close(&connection, CloseCode::Done, "done");
         }
-        self.readers.abort_all();
     }
 }
 
-fn frame_bytes(payload: &Bytes) -> usize {
-    HEADER_BYTES + payload.len()
+impl<B: Buffers> Active<B> {
+    /// What of a header contradicts the round.
+    fn fault(&self, from: Rank, header: &hcrun_protocol::frame::SegmentHeader) -> Option<SegmentFault> {
+        let class = self.class(header.coverage);
+        let (dtype, op) = (self.buffers.dtype(), self.buffers.op());
+        if header.class != class {
+            let (got, coverage) = (header.class, header.coverage);
+            return Some(SegmentFault::Class { got, expected: class, coverage });
+        }
+        if header.dtype != dtype {
+            return Some(SegmentFault::DType { got: header.dtype, expected: dtype });
+        }
+        if header.op != op {
+            return Some(SegmentFault::Operation { got: header.op, expected: op });
+        }
+        if header.schedule != self.schedule {
+            return Some(SegmentFault::OtherSchedule);
+        }
+        let expected = self.program.expected(from, &header.range()?, header.phase)?;
+        (header.codec != expected).then_some(SegmentFault::Codec { got: header.codec, expected })
+    }
+
+    pub(super) fn class(&self, coverage: Coverage) -> hcrun_protocol::frame::FrameClass {
+        self.classes.of(coverage)
+    }
+
+    pub(super) fn schedule(&self) -> u32 {
+        self.schedule
+    }
+
+    /// Takes the staged payloads; says whose does not fit.
+    fn reduce(
+        &mut self,
+        range: std::ops::Range<usize>,
+        terms: &[Term],
+        into: Level,
+        total: bool,
+    ) -> Result<(), (Rank, hcrun_protocol::buffers::BufferError)> {
+        let take = |term: &Term| match term {
+            Term::Own(_) => Payload::default(),
+            Term::From { rank, phase, .. } => {
+                self.staged.remove(&(*rank, range.start, *phase)).unwrap_or_default()
+            }
+        };
+        let payloads: Vec<Payload> = terms.iter().map(take).collect();
+        let pieces: Vec<Vec<&[u8]>> = payloads.iter().map(Payload::pieces).collect();
+        let operand = |(term, pieces)| match (term, pieces) {
+            (&Term::Own(level), _) => Operand::Own(level),
+            (&Term::From { codec, .. }, pieces) => Operand::Received { codec, pieces },
+        };
+        let operands: Vec<Operand<'_>> =
+            terms.iter().zip(pieces.iter().map(Vec::as_slice)).map(operand).collect();
+        let divisor = total.then_some(self.ranks);
+        // A payload has the length that its header announced; the first of several is as good as any.
+        let first = terms.iter().find_map(|term| match term {
+            Term::From { rank, .. } => Some(*rank),
+            Term::Own(_) => None,
+        });
+        self.buffers
+            .reduce(into, range, &operands, divisor)
+            .map_err(|error| (first.unwrap_or(Rank(0)), error))
+    }
 }

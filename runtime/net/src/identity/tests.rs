@@ -187,7 +187,7 @@ async fn a_caller_without_a_certificate_is_refused() {
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"hcrun-control/1".to_vec()];
     let crypto = std::sync::Arc::new(QuicClientConfig::try_from(tls).unwrap());
-    let endpoint = endpoint::endpoint(endpoint::bind_towards(address).unwrap(), None).unwrap();
+    let endpoint = endpoint::endpoint(endpoint::bind_towards(address).unwrap(), None, None, None).unwrap();
     let config = endpoint::client_with(crypto, LinkKind::Control, address.ip());
     let name = "coordinator.private.000000000000bead.hcrun.internal";
     let dial = async {

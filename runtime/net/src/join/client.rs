@@ -115,7 +115,7 @@ fn refused(bundle: &JoinBundle, source: JoinRefusal) -> JoinError {
 
 async fn exchange(bundle: &JoinBundle, roots: &Arc<ZoneRoots>, key: &KeyPair) -> Result<Answer, JoinError> {
     let address = bundle.join_address;
-    let endpoint = endpoint::endpoint(endpoint::bind_towards(address)?, None)?;
+    let endpoint = endpoint::endpoint(endpoint::bind_towards(address)?, None, None, None)?;
     let certificate = CertificateParams::default().self_signed(key).map_err(IdentityError::Key)?;
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let tls = join_client_config(roots.clone(), bundle.job, certificate.der().clone(), private)

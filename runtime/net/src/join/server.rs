@@ -63,7 +63,7 @@ impl JoinServer {
         let socket = endpoint::bind(address.ip(), Some([address.port(); 2]))?;
         let address = socket.local_addr().map_err(|source| BindError::Socket { address, source })?;
         let server = endpoint::server_with(join_server_config(identity)?, LinkKind::Control, address.ip());
-        let endpoint = endpoint::endpoint(socket, Some(server))?;
+        let endpoint = endpoint::endpoint(socket, Some(server), None, None)?;
         let (sender, events) = mpsc::channel(PENDING_LIMIT);
         let desk = Arc::new(Desk { tickets: Mutex::default(), authorities, control, events: sender });
         let acceptor = tokio::spawn(accept_all(endpoint.clone(), desk.clone()));

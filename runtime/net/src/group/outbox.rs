@@ -1,0 +1,234 @@
+//! What is to be sent, by peer, and which lane takes it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use bytes::Bytes;
+use hcrun_protocol::buffers::Buffers;
+use hcrun_protocol::dtype::{Codec, Packing};
+use hcrun_protocol::frame::{HEADER_BYTES, SegmentHeader};
+use hcrun_protocol::round::{Input, RoundId};
+use hcrun_protocol::schedule::{Coverage, Level, Phase};
+use hcrun_protocol::{Rank, ZoneId};
+use tokio::sync::mpsc;
+
+use super::link::{Outgoing, Port};
+use super::shell::Shell;
+use super::{FormSpec, RoundError};
+use crate::loss::{self, CloseCode, LinkLoss};
+
+/// A segment to send, not packed yet, and to how many peers.
+pub(super) struct Job {
+    pub(super) id: RoundId,
+    pub(super) level: Level,
+    pub(super) range: Range<usize>,
+    pub(super) phase: Phase,
+    pub(super) coverage: Coverage,
+    pub(super) codec: Codec,
+    pub(super) waiting: usize,
+    /// Packing by a lossy codec changes what is packed, so it happens once.
+    pub(super) packed: Option<Bytes>,
+}
+
+pub(super) struct Outbox {
+    peers: BTreeMap<Rank, Peer>,
+    jobs: BTreeMap<u64, Job>,
+    next_job: u64,
+}
+
+struct Peer {
+    zone: ZoneId,
+    lanes: Vec<LanePort>,
+    /// Lanes that can take a segment, once for each that they can take.
+    room: VecDeque<usize>,
+    /// By age of the round, then in the order they were queued.
+    waiting: BTreeMap<(u64, u64), u64>,
+    /// The peer closed its end after it had sent all it had to send.
+    left: Option<LinkLoss>,
+}
+
+struct LanePort {
+    connection: quinn::Connection,
+    queue: mpsc::UnboundedSender<Outgoing>,
+}
+
+/// Segments a lane has besides what QUIC has taken: one to follow at once, and one while that is packed.
+const AHEAD: usize = 2;
+
+impl Outbox {
+    pub(super) fn new(spec: &FormSpec, ports: Vec<Port>) -> Outbox {
+        let mut peers: BTreeMap<Rank, Peer> = BTreeMap::new();
+        let mut ports = ports;
+        ports.sort_by_key(|port| port.lane);
+        for Port { peer, connection, queue, .. } in ports {
+            let zone = spec.members[peer.index()].zone.clone();
+            let entry = peers.entry(peer).or_insert_with(|| Peer {
+                zone,
+                lanes: Vec::new(),
+                room: VecDeque::new(),
+                waiting: BTreeMap::new(),
+                left: None,
+            });
+            entry.lanes.push(LanePort { connection, queue });
+        }
+        for peer in peers.values_mut() {
+            peer.room = (0..AHEAD).flat_map(|_| 0..peer.lanes.len()).collect();
+        }
+        Outbox { peers, jobs: BTreeMap::new(), next_job: 0 }
+    }
+
+    pub(super) fn queue(&mut self, age: u64, job: Job, to: &[Rank]) {
+        let key = self.next_job;
+        self.next_job += 1;
+        for peer in to {
+            // One that is no member is found when it is sent to.
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.waiting.insert((age, key), key);
+            }
+        }
+        self.jobs.insert(key, job);
+    }
+
+    pub(super) fn on_room(&mut self, peer: Rank, lane: usize) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.room.push_back(lane);
+        }
+    }
+
+    /// Whether the peer is known; it has left in peace.
+    pub(super) fn on_left(&mut self, peer: Rank, loss: &LinkLoss) -> bool {
+        let peer = self.peers.get_mut(&peer);
+        peer.map(|peer| peer.left = Some(loss.clone())).is_some()
+    }
+
+    pub(super) fn left(&self) -> Vec<Rank> {
+        self.peers.iter().filter(|(_, peer)| peer.left.is_some()).map(|(rank, _)| *rank).collect()
+    }
+
+    pub(super) fn loss_of(&self, peer: Rank) -> Option<LinkLoss> {
+        self.peers.get(&peer)?.left.clone()
+    }
+
+    /// Closes the links to one peer or to all.
+    pub(super) fn close(&mut self, peer: Option<Rank>, code: CloseCode, reason: &str) {
+        for (_, peer) in self.peers.iter_mut().filter(|(rank, _)| peer.is_none_or(|peer| peer == **rank)) {
+            peer.lanes.iter().for_each(|lane| loss::close(&lane.connection, code, reason));
+        }
+        if peer.is_none() {
+            self.jobs.clear();
+            self.peers.values_mut().for_each(|peer| peer.waiting.clear());
+        }
+    }
+
+    /// Drops the queues.
+    pub(super) fn into_connections(self) -> Vec<quinn::Connection> {
+        let lanes = self.peers.into_values().flat_map(|peer| peer.lanes);
+        lanes.map(|lane| lane.connection).collect()
+    }
+
+    /// The next segment for the peer and the lane that takes it, if there are both.
+    fn next(&mut self, peer: Rank) -> Option<(u64, usize)> {
+        let peer = self.peers.get_mut(&peer)?;
+        if peer.room.is_empty() {
+            return None;
+        }
+        let (_, job) = peer.waiting.pop_first()?;
+        Some((job, peer.room.pop_front()?))
+    }
+}
+
+impl<B: Buffers> Shell<B> {
+    /// Hands segments to the lanes of the peer while they have room; returns the bytes that it packed.
+    pub(super) fn pump(&mut self, to: Rank) -> usize {
+        let mut bytes = 0;
+        if !self.outbox.peers.contains_key(&to) && self.member_is_unknown(to) {
+            return 0;
+        }
+        while let Some((key, lane)) = self.outbox.next(to) {
+            let Some(mut job) = self.outbox.jobs.remove(&key) else { continue };
+            let Some(outgoing) = self.pack(&mut job, to) else { return bytes };
+            bytes += outgoing[1].len();
+            let peer = &self.outbox.peers[&to];
+            // If the writer has ended, its reason is on the way here.
+            drop(peer.lanes[lane].queue.send(outgoing));
+            job.waiting -= 1;
+            if job.waiting == 0 {
+                let Job { id, range, .. } = job;
+                // The payload is a copy: the range may change again.
+                self.feed(id, Input::Sent { range });
+            } else {
+                self.outbox.jobs.insert(key, job);
+            }
+        }
+        bytes
+    }
+
+    /// A schedule that no verifier passed may name anybody.
+    fn member_is_unknown(&mut self, to: Rank) -> bool {
+        let reason = format!("the schedule names {to}, which is no other member");
+        self.fail(RoundError::Aborted { step: hcrun_protocol::Step(0), reason });
+        true
+    }
+
+    /// Rounds a level as if it were sent, and sends it nowhere.
+    pub(super) fn settle(&mut self, job: Job) -> usize {
+        let Some(active) = self.active.get_mut(&job.id) else { return 0 };
+        let bytes = job.range.len() * active.buffers.dtype().bytes();
+        let packing = Packing { codec: job.codec, phase: job.phase, source: self.spec.me };
+        let mut scratch =
+            Vec::with_capacity(job.codec.payload_bytes(active.buffers.dtype(), job.range.len()));
+        active.buffers.encode(job.level, job.range.clone(), packing, &mut scratch);
+        self.feed(job.id, Input::Sent { range: job.range });
+        bytes
+    }
+
+    /// The frame for one peer; none if it may not be sent, and then the group has failed.
+    fn pack(&mut self, job: &mut Job, to: Rank) -> Option<Outgoing> {
+        let peer = self.outbox.peers.get(&to)?;
+        let (same_zone, left) = (peer.zone == *self.zone(), peer.left.clone());
+        let (me, generation) = (self.spec.me, job.id.generation);
+        let active = self.active.get_mut(&job.id)?;
+        let (class, dtype) = (active.class(job.coverage), active.buffers.dtype());
+        if !same_zone && (!class.may_cross_border() || job.coverage == Coverage::Partial) {
+            let peer = Box::new(self.member(to).peer());
+            let (step, coverage) = (job.id.step, job.coverage);
+            self.fail(RoundError::Border { peer, step, class, coverage });
+            return None;
+        }
+        if let Some(loss) = left {
+            self.on_gone(to, job.id.step, loss);
+            return None;
+        }
+        let payload = match &job.packed {
+            Some(packed) => packed.clone(),
+            None => {
+                let mut payload = Vec::with_capacity(job.codec.payload_bytes(dtype, job.range.len()));
+                let packing = Packing { codec: job.codec, phase: job.phase, source: me };
+                active.buffers.encode(job.level, job.range.clone(), packing, &mut payload);
+                Bytes::from(payload)
+            }
+        };
+        if job.codec.is_lossy() {
+            job.packed = Some(payload.clone());
+        }
+        let header = SegmentHeader {
+            class,
+            job: self.spec.job,
+            generation,
+            attempt: job.id.attempt,
+            source: me,
+            round: job.id.tag,
+            step: job.id.step,
+            offset: job.range.start as u64,
+            elems: u32::try_from(job.range.len()).expect("segments are capped far below 2^32"),
+            dtype,
+            codec: job.codec,
+            op: active.buffers.op(),
+            phase: job.phase,
+            coverage: job.coverage,
+            schedule: active.schedule(),
+        };
+        self.counters.on_sent(to, class, HEADER_BYTES + payload.len());
+        Some([Bytes::copy_from_slice(&header.encode()), payload])
+    }
+}
