@@ -135,6 +135,7 @@ pub struct Group<B> {
     aborter: Aborter,
     counters: Arc<Counters>,
     reports: Vec<LinkReport>,
+    spec: FormSpec,
     threads: Vec<lane::LaneThread>,
 }
 
@@ -196,6 +197,24 @@ impl<B> Group<B> {
     /// For the thread that learns of failures elsewhere.
     pub fn aborter(&self) -> Aborter {
         self.aborter.clone()
+    }
+
+    pub fn me(&self) -> Rank {
+        self.spec.me
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.spec.generation
+    }
+
+    /// In rank order.
+    pub fn members(&self) -> &[Member] {
+        &self.spec.members
+    }
+
+    /// Longest payload of a segment.
+    pub fn segment_bytes(&self) -> usize {
+        self.spec.segment_bytes
     }
 
     pub fn counters(&self) -> Arc<Counters> {

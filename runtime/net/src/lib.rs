@@ -4,6 +4,7 @@
 //! TLS 1.3 with certificates on both sides. A peer is a [`identity::Peer`]: its zone is the authority that
 //! validated its chain. What a peer sends is bounded before anything is allocated for it.
 
+pub mod collective;
 mod congestion;
 pub mod control;
 mod endpoint;

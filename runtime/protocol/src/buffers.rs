@@ -52,3 +52,11 @@ pub trait Buffers {
         divisor: Option<usize>,
     ) -> Result<(), BufferError>;
 }
+
+/// Buffers of whole numbers: what barriers and agreements between ranks are made of.
+pub trait Words: Buffers + Sized {
+    /// A buffer of u64 that is combined by `op`.
+    fn from_words(words: Vec<u64>, op: ReduceOp) -> Self;
+    /// None if it holds another type.
+    fn into_words(self) -> Option<Vec<u64>>;
+}

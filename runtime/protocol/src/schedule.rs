@@ -24,12 +24,14 @@ use crate::dtype::Codec;
 use crate::ids::Rank;
 use crate::job::Algorithm;
 
+pub use choose::Choice;
 pub use program::{Action, Coverage, Interval, Level, Phase, Program, Term};
 pub use traffic::{Border, Flow, Traffic};
 pub use tree::Tree;
 pub use verify::Violation;
 
 mod build;
+mod choose;
 mod ownership;
 mod program;
 mod traffic;

@@ -11,6 +11,7 @@ pub struct Counters {
     flows: Vec<[Flow; FrameClass::ALL.len()]>,
     progress: AtomicU64,
     outdated: AtomicU64,
+    preserved: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +32,12 @@ pub struct PeerBytes {
 impl Counters {
     pub(super) fn new(ranks: usize) -> Counters {
         let flows = (0..ranks).map(|_| Default::default()).collect();
-        Counters { flows, progress: AtomicU64::new(0), outdated: AtomicU64::new(0) }
+        Counters {
+            flows,
+            progress: AtomicU64::new(0),
+            outdated: AtomicU64::new(0),
+            preserved: AtomicU64::new(0),
+        }
     }
 
     /// Frame bytes so far, rows with any, in rank and class order. What was handed to a link counts as sent;
@@ -58,6 +64,15 @@ impl Counters {
     /// Frames of an older generation or attempt, which were dropped.
     pub fn outdated_frames(&self) -> u64 {
         self.outdated.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that were copied so that a failure loses nothing.
+    pub fn preserved_bytes(&self) -> u64 {
+        self.preserved.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn on_preserved(&self, bytes: usize) {
+        self.preserved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn on_sent(&self, to: Rank, class: FrameClass, bytes: usize) {

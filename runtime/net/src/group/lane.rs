@@ -76,16 +76,33 @@ impl LaneListener {
         settings: &LaneSettings,
     ) -> Result<LaneListener, BindError> {
         let lanes = settings.lanes.clamp(1, MAX_LANES);
+        let mut listener = LaneListener::empty(identity, lanes, settings);
+        for lane in 0..lanes {
+            listener.add(lane, ip, ports, settings)?;
+        }
+        Ok(listener)
+    }
+
+    /// As [`Self::bind`], at the very addresses of earlier lanes: for forming a group anew.
+    pub fn bind_at(
+        identity: &Identity,
+        addresses: &[SocketAddr],
+        settings: &LaneSettings,
+    ) -> Result<LaneListener, BindError> {
+        let mut listener = LaneListener::empty(identity, addresses.len(), settings);
+        for (lane, address) in addresses.iter().enumerate() {
+            listener.add(lane, address.ip(), Some([address.port(); 2]), settings)?;
+        }
+        Ok(listener)
+    }
+
+    fn empty(identity: &Identity, lanes: usize, settings: &LaneSettings) -> LaneListener {
         let kind = LinkKind::Data { silence: settings.silence, link: settings.link, lanes };
         let (cause, _) = watch::channel(None);
         let aborter = Aborter { cause: Arc::new(cause) };
         let identity = identity.clone();
         let (addresses, starts, threads) = (Vec::new(), Vec::new(), Vec::new());
-        let mut listener = LaneListener { identity, kind, addresses, starts, threads, aborter };
-        for lane in 0..lanes {
-            listener.add(lane, ip, ports, settings)?;
-        }
-        Ok(listener)
+        LaneListener { identity, kind, addresses, starts, threads, aborter }
     }
 
     fn add(
@@ -193,7 +210,7 @@ impl LaneListener {
         }
         drop((formed, hub));
         let reports = outcome.recv().map_err(|_| FormError::LaneGone)??;
-        Ok(Group { commands, aborter, counters, reports, threads })
+        Ok(Group { commands, aborter, counters, reports, spec, threads })
     }
 }
 
