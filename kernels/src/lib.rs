@@ -24,5 +24,6 @@ pub mod mean_squared_error;
 mod real;
 pub mod reduce;
 pub mod update;
+mod wire;
 
 pub use real::Real;
