@@ -75,9 +75,7 @@ impl Ranges {
         let first = self.0.partition_point(|known| known.end < range.start);
         let end = self.0.partition_point(|known| known.start <= range.end);
         let joined = match self.0.get(first..end) {
-            Some([known, ..]) => {
-                known.start.min(range.start)..self.0[end - 1].end.max(range.end)
-            }
+            Some([known, ..]) => known.start.min(range.start)..self.0[end - 1].end.max(range.end),
             _ => range,
         };
         self.0.splice(first..end, [joined]);
@@ -113,17 +111,28 @@ macro_rules! any_levels {
     };
 }
 
-any_levels!(
-    F32(f32),
-    F64(f64),
-    F16(f16),
-    Bf16(bf16),
-    I8(i8),
-    U8(u8),
-    I32(i32),
-    U32(u32),
-    I64(i64),
-    U64(u64)
-);
+any_levels!(F32(f32), F64(f64), F16(f16), Bf16(bf16), I8(i8), U8(u8), I32(i32), U32(u32), I64(i64), U64(u64));
 
 pub(super) use for_any;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_are_joined() {
+        let mut ranges = Ranges::default();
+        for range in [8..10, 2..4, 4..4, 4..6, 20..30, 0..1, 6..8] {
+            ranges.insert(range);
+        }
+        assert_eq!(ranges.0, [0..1, 2..10, 20..30]);
+        for (range, contained) in
+            [(2..10, true), (3..9, true), (10..20, false), (30..31, false), (25..26, true)]
+        {
+            assert_eq!(ranges.contain(&range), contained, "{range:?}");
+        }
+        ranges.insert(1..25);
+        assert_eq!(ranges.0.len(), 1);
+        assert!(ranges.contain(&(0..30)));
+    }
+}

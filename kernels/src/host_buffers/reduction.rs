@@ -59,7 +59,7 @@ impl Reduction<'_> {
         }
     }
 
-    fn run_as<T: Element, O: Operation>(mut self, op: O, levels: &mut Levels<T>) {
+    fn run_as<T: Element, O: Operation>(self, op: O, levels: &mut Levels<T>) {
         use Operand::{Own, Received};
         let unpacked = Codec::None;
         match *self.operands {
@@ -77,40 +77,42 @@ impl Reduction<'_> {
         }
     }
 
-    fn store<T: Element>(&mut self, codec: Codec, pieces: &[&[u8]], levels: &mut Levels<T>) {
+    fn store<T: Element>(&self, codec: Codec, pieces: &[&[u8]], levels: &mut Levels<T>) {
+        if codec == Codec::None {
+            return self.for_words::<T>(pieces, |block, words| {
+                loops::from_words(words, &mut levels.output[block]);
+            });
+        }
         let mut stage = [0; STAGE_BYTES];
+        let mut position = Position::default();
         for block in blocks(self.range.clone()) {
             let bytes = codec.payload_bytes(T::DTYPE, block.len());
-            let payload = self.positions[0].take(pieces, bytes, &mut stage);
-            let into = &mut levels.output[block];
-            match codec {
-                Codec::None => loops::from_words(T::words(payload), into),
-                _ => T::unpack(codec, payload, into),
-            }
+            let payload = position.take(pieces, bytes, &mut stage);
+            T::unpack(codec, payload, &mut levels.output[block]);
         }
     }
 
-    fn merge<T: Element, O: Operation>(
-        &mut self,
-        op: O,
-        level: Level,
-        pieces: &[&[u8]],
-        levels: &mut Levels<T>,
-    ) {
+    fn merge<T: Element, O: Operation>(&self, op: O, level: Level, pieces: &[&[u8]], levels: &mut Levels<T>) {
+        self.for_words::<T>(pieces, |block, words| {
+            loops::merge_words(op, words, self.divisor, levels.moved(level, block));
+        });
+    }
+
+    /// The elements of an unpacked payload from where they lie: only those that are cut are copied.
+    fn for_words<T: Element>(&self, pieces: &[&[u8]], mut each: impl FnMut(Range<usize>, &[T::Word])) {
         let mut stage = [0; STAGE_BYTES];
         let mut position = Position::default();
         let Range { mut start, end } = self.range;
         while start < end {
             let most = BLOCK_ELEMS.min(end - start);
-            let payload = position.take_some(pieces, (T::DTYPE.bytes(), most), &mut stage);
-            let words = T::words(payload);
+            let words = T::words(position.take_some(pieces, (T::DTYPE.bytes(), most), &mut stage));
             let block = start..start + words.len();
             start = block.end;
-            loops::merge_words(op, words, self.divisor, levels.moved(level, block));
+            each(block, words);
         }
     }
 
-    fn fold<T: Element, O: Operation>(&mut self, op: O, levels: &mut Levels<T>) {
+    fn fold<T: Element, O: Operation>(self, op: O, levels: &mut Levels<T>) {
         let mut stage = [0; STAGE_BYTES];
         let mut totals = [T::Wide::default(); BLOCK_ELEMS];
         let mut unpacked = [T::default(); BLOCK_ELEMS];

@@ -3,23 +3,19 @@
 //! The scale is the largest magnitude over the largest code, rounded up to bf16 so that no code is out of
 //! range, and at least the smallest normal f32, so that its inverse is finite. A block that is not finite,
 //! or whose largest code would decode to infinity, has the scale NaN: every receiver sees it.
+//!
+//! Blocks are counted by elements: 127 of them in 4 bits have the bytes of a whole block.
 
 use hcrun_protocol::dtype::Codec;
 
 use super::halves::{Bf16, Half, WHOLE, round_drawn};
 use crate::simd::kernel;
 
-const INT8_ELEMS: usize = Codec::Int8.block_elems();
-const INT4_ELEMS: usize = Codec::Int4.block_elems();
-const INT4_BYTES: usize = INT4_ELEMS / 2;
-const SCALE_BYTES: usize = 2;
-const INT8_LIMIT: f32 = 127.0;
-const INT4_LIMIT: f32 = 7.0;
-
 kernel! {
     pub(super) fn pack_int8<'a>(values: &'a [f32], draws: Option<&'a [u32]>, payload: &'a mut [u8]) {
         let (blocks, short) = values.as_chunks::<INT8_ELEMS>();
-        let (packed, packed_short) = payload.as_chunks_mut::<{ SCALE_BYTES + INT8_ELEMS }>();
+        let (packed, packed_short) = payload.split_at_mut(blocks.len() * (SCALE_BYTES + INT8_ELEMS));
+        let (packed, _) = packed.as_chunks_mut::<{ SCALE_BYTES + INT8_ELEMS }>();
         for (index, (block, packed)) in blocks.iter().zip(packed).enumerate() {
             let draws = draws.map(|draws| &draws[index * INT8_ELEMS..][..INT8_ELEMS]);
             let (scale, codes) = packed.split_at_mut(SCALE_BYTES);
@@ -34,7 +30,8 @@ kernel! {
 
     pub(super) fn unpack_int8<'a>(payload: &'a [u8], into: &'a mut [f32]) {
         let (blocks, short) = into.as_chunks_mut::<INT8_ELEMS>();
-        let (packed, packed_short) = payload.as_chunks::<{ SCALE_BYTES + INT8_ELEMS }>();
+        let (packed, packed_short) = payload.split_at(blocks.len() * (SCALE_BYTES + INT8_ELEMS));
+        let (packed, _) = packed.as_chunks::<{ SCALE_BYTES + INT8_ELEMS }>();
         for (block, packed) in blocks.iter_mut().zip(packed) {
             dequantise(scale_of(packed), &packed[SCALE_BYTES..], block);
         }
@@ -45,7 +42,8 @@ kernel! {
 
     pub(super) fn pack_int4<'a>(values: &'a [f32], draws: Option<&'a [u32]>, payload: &'a mut [u8]) {
         let (blocks, short) = values.as_chunks::<INT4_ELEMS>();
-        let (packed, packed_short) = payload.as_chunks_mut::<{ SCALE_BYTES + INT4_BYTES }>();
+        let (packed, packed_short) = payload.split_at_mut(blocks.len() * (SCALE_BYTES + INT4_BYTES));
+        let (packed, _) = packed.as_chunks_mut::<{ SCALE_BYTES + INT4_BYTES }>();
         for (index, (block, packed)) in blocks.iter().zip(packed).enumerate() {
             let draws = draws.map(|draws| &draws[index * INT4_ELEMS..][..INT4_ELEMS]);
             let mut codes = [0; INT4_ELEMS];
@@ -65,7 +63,8 @@ kernel! {
 
     pub(super) fn unpack_int4<'a>(payload: &'a [u8], into: &'a mut [f32]) {
         let (blocks, short) = into.as_chunks_mut::<INT4_ELEMS>();
-        let (packed, packed_short) = payload.as_chunks::<{ SCALE_BYTES + INT4_BYTES }>();
+        let (packed, packed_short) = payload.split_at(blocks.len() * (SCALE_BYTES + INT4_BYTES));
+        let (packed, _) = packed.as_chunks::<{ SCALE_BYTES + INT4_BYTES }>();
         for (block, packed) in blocks.iter_mut().zip(packed) {
             dequantise(scale_of(packed), &split_nibbles(&packed[SCALE_BYTES..]), block);
         }
@@ -164,3 +163,10 @@ fn split_nibbles(nibbles: &[u8]) -> [u8; INT4_ELEMS] {
     }
     codes
 }
+
+const INT8_ELEMS: usize = Codec::Int8.block_elems();
+const INT4_ELEMS: usize = Codec::Int4.block_elems();
+const INT4_BYTES: usize = INT4_ELEMS / 2;
+const SCALE_BYTES: usize = 2;
+const INT8_LIMIT: f32 = 127.0;
+const INT4_LIMIT: f32 = 7.0;

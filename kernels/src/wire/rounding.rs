@@ -18,12 +18,7 @@ pub enum Rounding {
 
 impl Rounding {
     /// One draw for each element of a chunk whose first has index `start`; none to round to nearest.
-    pub(crate) fn draws(
-        self,
-        packing: Packing,
-        start: usize,
-        draws: &mut [u32],
-    ) -> Option<&[u32]> {
+    pub(crate) fn draws(self, packing: Packing, start: usize, draws: &mut [u32]) -> Option<&[u32]> {
         let Rounding::Stochastic { key } = self else { return None };
         let stream = hash64(&[key, u64::from(packing.phase.0), u64::from(packing.source.0)]);
         draw(stream, start as u64, draws);
