@@ -3,8 +3,9 @@
 //! Every function here works on slices that its caller owns and allocates nothing. Two families, with
 //! different promises:
 //!
-//! - [`update`], [`reduce`] and [`digest`] give the same bits on every CPU: they use only + - × ÷ √ in an
-//!   order that is a function of the element index, so that all ranks and all shard counts agree.
+//! - [`update`], [`reduce`], [`digest`] and [`host_buffers`] give the same bits on every CPU: they use
+//!   only + - × ÷ √ in an order that is a function of the element index, so that all ranks and all shard
+//!   counts agree.
 //! - Everything else (matrix products, norms, attention) belongs to a worker's own forward and backward,
 //!   whose bits may depend on the CPU; it is tested with a tolerance.
 
@@ -24,5 +25,6 @@ pub mod mean_squared_error;
 mod real;
 pub mod reduce;
 pub mod update;
+mod wire;
 
 pub use real::Real;

@@ -3,18 +3,26 @@
 /// Defines functions whose body is compiled for plain x86-64, AVX2 and AVX-512 and dispatched by what the
 /// CPU has. The body holds plain loops over slices, which the compiler vectorises.
 ///
-/// All slices share one lifetime, written first: `pub fn relu<'a, T>(x: &'a [T], y: &'a mut [T]) { … }`.
-/// What the body calls must be `#[inline(always)]`, else it is compiled for the plain instruction set.
+/// All slices share one lifetime, written first: `pub fn relu<'a, T>(x: &'a [T], y: &'a mut [T]) { … }`,
+/// where a bare type parameter is a [`Real`](crate::Real). Others follow a semicolon, with one bound each:
+/// `fn fold<'a; T: Element>(…)`. What the body calls must be `#[inline(always)]`, else it is compiled for
+/// the plain instruction set.
 macro_rules! kernel {
-    ($($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime $(, $real:ident)?>(
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident<
+        $life:lifetime $(, $real:ident)? $(; $($param:ident: $bound:path),+)?
+    >(
         $($arg:ident: $type:ty),* $(,)?
     ) $(-> $result:ty)? $body:block)*) => {$(
         $(#[$meta])*
-        $vis fn $name<$life $(, $real: $crate::Real)?>($($arg: $type),*) $(-> $result)? {
-            struct Task<$life $(, $real: $crate::Real)?> {
+        $vis fn $name<$life $(, $real: $crate::Real)? $($(, $param: $bound)+)?>(
+            $($arg: $type),*
+        ) $(-> $result)? {
+            struct Task<$life $(, $real: $crate::Real)? $($(, $param: $bound)+)?> {
                 $($arg: $type),*
             }
-            impl<$life $(, $real: $crate::Real)?> pulp::WithSimd for Task<$life $(, $real)?> {
+            impl<$life $(, $real: $crate::Real)? $($(, $param: $bound)+)?> pulp::WithSimd
+                for Task<$life $(, $real)? $($(, $param)+)?>
+            {
                 type Output = $crate::simd::kernel!(@result $($result)?);
                 #[inline(always)]
                 fn with_simd<S: pulp::Simd>(self, _simd: S) -> Self::Output {
@@ -22,7 +30,8 @@ macro_rules! kernel {
                     $body
                 }
             }
-            pulp::Arch::new().dispatch(Task { $($arg),* })
+            pulp::Arch::new()
+                .dispatch(Task::<$life $(, $real)? $($(, $param)+)?> { $($arg),* })
         }
     )*};
     (@result) => { () };
