@@ -21,7 +21,7 @@ mod tests;
 use std::ops::Range;
 
 pub use half::{bf16, f16};
-use hcrun_protocol::buffers::{BufferError, Buffers, Operand};
+use hcrun_protocol::buffers::{BufferError, Buffers, Operand, Words};
 use hcrun_protocol::dtype::{DType, Packing, ReduceOp};
 use hcrun_protocol::schedule::Level;
 
@@ -107,6 +107,16 @@ impl HostBuffers {
     pub fn into_parts<T: Element>(self) -> Option<Parts<T>> {
         let Levels { input, output, .. } = T::unwrap(self.levels)?;
         Some(Parts { result: output, input, feedback: self.feedback })
+    }
+}
+
+impl Words for HostBuffers {
+    fn from_words(words: Vec<u64>, op: ReduceOp) -> HostBuffers {
+        HostBuffers::new(words).op(op)
+    }
+
+    fn into_words(self) -> Option<Vec<u64>> {
+        self.into_vec()
     }
 }
 
