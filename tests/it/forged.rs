@@ -105,6 +105,7 @@ fn assignment(prepared: &Prepared) -> Assignment {
             .to_vec(),
         statistics_json: String::new(),
         listen_ports: None,
+        link: hcrun_protocol::link::LinkSpec::default(),
         silence_limit: Span::from_secs(10),
         checkpoint_zone: zone("private"),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use hcrun_protocol::cluster::Cluster;
+use hcrun_protocol::link::Congestion;
 
 use crate::codes;
 use crate::failure::{Failure, Result};
@@ -36,6 +37,12 @@ fn check(cluster: &Cluster, document: &Document) -> Result<()> {
             .at(document.find(&key))
             .because(cause)
     };
+    if cluster.network.congestion == Congestion::Provisioned && cluster.network.rate.is_none() {
+        let cause = "congestion = \"provisioned\" keeps a link at its rate, and no rate is given".to_owned();
+        return Err(
+            refuse("network.congestion".to_owned(), cause).hint("add network.rate, such as \"200Mbit\"")
+        );
+    }
     let zone_names: Vec<&str> = cluster.zones.iter().map(|zone| zone.name.as_str()).collect();
     let known_zone = |zone: &str, key: String| {
         if zone_names.contains(&zone) {

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{PoolId, ZoneId};
+use crate::link::{Congestion, LinkSpec};
+use crate::time::Span;
+use crate::units::BitsPerSec;
 
 /// Most workers of one job. Bounds every table that is sized by ranks, also from the wire.
 pub const MAX_WORKERS: usize = 1_024;
@@ -18,6 +21,32 @@ pub struct Cluster {
     /// checkpoints are written there. Default: the first private zone.
     #[serde(default)]
     pub launcher_zone: Option<ZoneId>,
+    #[serde(default)]
+    pub network: Network,
+}
+
+/// What is known of the network between zones. Without it links find out by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    pub congestion: Congestion,
+    /// Between two zones, shared by all their links.
+    pub rate: Option<BitsPerSec>,
+    pub round_trip_ms: Option<u32>,
+    /// Longest UDP payload that links try.
+    pub mtu: Option<u16>,
+}
+
+impl Network {
+    /// One of `links` that share the rate.
+    pub fn link(&self, links: u64) -> LinkSpec {
+        LinkSpec {
+            congestion: self.congestion,
+            rate: self.rate.map(|rate| BitsPerSec((rate.0 / links.max(1)).max(1))),
+            round_trip: self.round_trip_ms.map(|ms| Span::from_millis(ms.into())),
+            mtu: self.mtu,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +124,7 @@ impl Cluster {
             zones: vec![zone("private", Trust::Private, "us"), zone("public", Trust::Public, "cloud")],
             pools: vec![pool("private"), pool("public")],
             launcher_zone: None,
+            network: Network::default(),
         }
     }
 

@@ -34,7 +34,8 @@ pub enum ToCoordinator {
     },
     /// Data opened and checked, model built, lane bound.
     Loaded {
-        address: SocketAddr,
+        /// Where its lanes listen, in their order.
+        lanes: Vec<SocketAddr>,
         samples: u64,
         held_out: u64,
     },
@@ -125,6 +126,7 @@ pub struct Assignment {
     /// Statistics of a resumed model as JSON; empty where they are still to be gathered, and for text.
     pub statistics_json: String,
     pub listen_ports: Option<[u16; 2]>,
+    pub link: crate::link::LinkSpec,
     /// How long the coordinator, and a peer on its link, may be silent: [`crate::coordinator::silence_limit`].
     pub silence_limit: Span,
     /// The zone whose workers hand their state to the coordinator at a checkpoint.
@@ -162,7 +164,7 @@ pub struct AssignedShard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberAddress {
     pub rank: Rank,
-    pub address: SocketAddr,
+    pub lanes: Vec<SocketAddr>,
 }
 
 /// One arena of a resumed state, sent as segment frames: parameters, then optimizer states.

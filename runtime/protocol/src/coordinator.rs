@@ -59,7 +59,7 @@ enum WorkerState {
 struct Worker {
     state: WorkerState,
     node: Option<NodeId>,
-    address: Option<std::net::SocketAddr>,
+    lanes: Vec<std::net::SocketAddr>,
     watch: Watch,
 }
 
@@ -95,7 +95,7 @@ impl Coordinator {
         let worker = |_: &AssignedWorker| Worker {
             state: WorkerState::Absent,
             node: None,
-            address: None,
+            lanes: Vec::new(),
             watch: Watch::new(now, silence, settings.detect_within),
         };
         Coordinator {

@@ -285,6 +285,7 @@ mod tests {
             zones: vec![],
             statistics_json: String::new(),
             listen_ports: None,
+            link: crate::link::LinkSpec::default(),
             silence_limit,
             checkpoint_zone: ZoneId::new("private").unwrap(),
         }))

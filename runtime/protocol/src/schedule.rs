@@ -96,6 +96,7 @@ pub struct Schedule {
     zones: Vec<Vec<Rank>>,
     elems: usize,
     result_level: Level,
+    codec: Codec,
     owned: BTreeMap<Rank, Vec<Range<usize>>>,
     programs: BTreeMap<Rank, Arc<Program>>,
 }
@@ -150,6 +151,11 @@ impl Schedule {
     /// In every zone they cover the buffer exactly once.
     pub fn owned(&self, rank: Rank) -> &[Range<usize>] {
         self.owned.get(&rank).map_or(&[], Vec::as_slice)
+    }
+
+    /// How values are packed where that is asked for.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// The buffer level that holds the result.

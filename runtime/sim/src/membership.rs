@@ -107,6 +107,7 @@ impl Job {
             zones: Vec::new(),
             statistics_json: String::new(),
             listen_ports: None,
+            link: hcrun_protocol::link::LinkSpec::default(),
             silence_limit: coordinator::silence_limit(self.detect_within),
             checkpoint_zone: ZoneId::new(CHECKPOINT_ZONE).expect("a literal name"),
         };
@@ -275,8 +276,8 @@ impl Worker {
         let say = member::Input::Say;
         match todo {
             Todo::Load => {
-                let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-                self.feed(now, say(ToCoordinator::Loaded { address, samples: 1, held_out: 1 }), out);
+                let lanes = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 1))];
+                self.feed(now, say(ToCoordinator::Loaded { lanes, samples: 1, held_out: 1 }), out);
             }
             Todo::Link => self.feed(now, say(ToCoordinator::Linked { links: Vec::new() }), out),
             Todo::Compute => {

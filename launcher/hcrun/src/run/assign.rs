@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeMap;
+
+use hcrun_protocol::ZoneId;
 use hcrun_protocol::cluster::Trust;
 use hcrun_protocol::control::{
     AssignedClass, AssignedShard, AssignedWorker, AssignedZone, Assignment, Build, PROTOCOL_VERSION,
     StateArena,
 };
 use hcrun_protocol::coordinator::{Settings, silence_limit};
+use hcrun_protocol::link::LinkSpec;
 use hcrun_protocol::placement::PlacedWorker;
 use hcrun_protocol::{JobId, Span, Step};
 
@@ -54,6 +58,17 @@ pub(super) fn settings(prepared: &Prepared, job: JobId, start: &Start, waits: bo
         join_within: if waits { Span::from_secs(TICKET_LIFETIME.as_secs()) } else { join_within(prepared) },
         prepare_within: PREPARE_WITHIN,
     }
+}
+
+/// What each link between zones may use: the rate is shared by the links that carry a bucket across a border
+/// at once, one for each worker of the larger zone.
+fn link(prepared: &Prepared) -> LinkSpec {
+    let mut workers: BTreeMap<&ZoneId, u64> = BTreeMap::new();
+    for worker in &prepared.plan.placement.workers {
+        *workers.entry(&worker.zone).or_default() += 1;
+    }
+    let links = if workers.len() > 1 { workers.into_values().max().unwrap_or(1) } else { 1 };
+    prepared.cluster.network.link(links)
 }
 
 fn detect_within(prepared: &Prepared) -> Span {
@@ -108,6 +123,7 @@ fn assignment(
         zones: prepared.cluster.zones.iter().map(zone).collect(),
         statistics_json: start.statistics_json.clone(),
         listen_ports: prepared.cluster.pool(&worker.slot.pool).and_then(|pool| pool.listen_ports),
+        link: link(prepared),
         silence_limit: silence_limit(detect_within(prepared)),
         checkpoint_zone: prepared.plan.checkpoint_zone.clone(),
     }

@@ -79,9 +79,11 @@ const TRAIN: &[Key] = keys! {
 
 const EXCHANGE: &[Key] = keys! {
     "mode" Kind::Words(&["every-step"]), Some("\"every-step\""), "When workers exchange; the only mode of this version.";
-    "algorithm" Kind::Words(&["zoned", "ring", "direct"]), Some("\"zoned\""), "How a sum is formed; only `zoned` may cross zones, so it is the default. Inside one zone `ring` speaks to neighbours alone and `direct` has fewer hops; bits are the same.";
+    "algorithm" Kind::Words(&["zoned", "ring", "direct", "one-shot"]), Some("\"zoned\""), "How a sum is formed; only `zoned` may cross zones, so it is the default. Inside one zone `ring` speaks to neighbours alone, `direct` has fewer hops and `one-shot` a single one but sends more; bits are the same.";
     "bucket_bytes" Kind::Size, Some("\"1MiB\""), "Gradient bytes per round. Smaller overlaps more of backward, larger has fewer headers and waits. Between 4KiB and 1GiB.";
     "segment_bytes" Kind::Size, Some("\"256KiB\""), "The unit that a collective pipelines; a multiple of 4KiB, at most 16MiB. Large enough that a header is nothing, small enough that a bucket is several.";
+    "codec" Kind::Words(&["none", "bf16", "f16", "int8", "int4"]), Some("\"none\""), "How gradients are packed between zones, or between the workers of a job in one zone: 2, 2, 4 or 8 times fewer bytes. Sums stay f32 and all workers stay equal to the bit; what rounding loses is added to the next step (error feedback), but not over a `resume`. Use it where links are slower than about 1 Gbit/s, and compare the loss.";
+    "lanes" Kind::Whole { min: 1, max: 16 }, Some("1"), "UDP sockets, connections to each other worker and threads of a worker. More than 1 pays where a single core does not fill the link, from about 5 Gbit/s; `listen_ports` must have room for all.";
     "sharded" Kind::Flag, Some("true"), "Each worker updates a part of the parameters and gathers the rest inside its zone; less optimizer memory and work per worker, one more round trip inside the zone. Results are the same.";
     "detect_within_s" U32, Some("5"), "Seconds from a worker's fault to the stop of all processes. Long enough that a busy machine is not taken for a dead one; raise it on machines that stall for seconds.";
 };

@@ -1,6 +1,6 @@
 //! What a settings file may hold: a table of keys, and the check of a document against it.
 
-use hcrun_protocol::Bytes;
+use hcrun_protocol::{BitsPerSec, Bytes};
 
 use super::tree::{Document, Node, Value};
 use crate::codes::{self, Code};
@@ -29,6 +29,7 @@ pub enum Kind {
     Number,
     Flag,
     Size,
+    Rate,
     Words(&'static [&'static str]),
     List(&'static Kind),
     Pair(&'static Kind),
@@ -54,6 +55,7 @@ impl Kind {
             Kind::Number => "a number".to_owned(),
             Kind::Flag => "true or false".to_owned(),
             Kind::Size => "a size such as \"1MiB\"".to_owned(),
+            Kind::Rate => "a rate such as \"200Mbit\"".to_owned(),
             Kind::Words(words) => format!("one of {}", quoted(words)),
             Kind::List(item) => format!("a list, each {}", item.describe()),
             Kind::Pair(item) => format!("a list of two, each {}", item.describe()),
@@ -81,6 +83,8 @@ pub(super) fn check(document: &Document, node: &Node, kind: &Kind, path: &str) -
         (Kind::Number, Value::Float(number)) if number.is_finite() => Ok(()),
         (Kind::Size, Value::Integer(number)) if *number >= 0 => Ok(()),
         (Kind::Size, Value::Text(text)) => Bytes::parse(text).map(drop).map_err(|_| mistyped()),
+        (Kind::Rate, Value::Integer(number)) if *number > 0 => Ok(()),
+        (Kind::Rate, Value::Text(text)) => BitsPerSec::parse(text).map(drop).map_err(|_| mistyped()),
         (Kind::Words(words), Value::Text(text)) if words.contains(&text.as_str()) => Ok(()),
         (Kind::Words(words), Value::Text(text)) => match nearest(text, words.iter().copied()) {
             Some(word) => Err(mistyped().hint(format!("did you mean \"{word}\"?"))),

@@ -3,6 +3,7 @@
 use super::{Coordinator, Event, Exit, FailureKind, Outcome, Phase, WorkerState, commit, handover};
 use crate::control::{Build, FailureReport, Refusal, StepReport, ToCoordinator, ToWorker};
 use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
+use crate::link::MAX_LANES;
 use crate::time::Time;
 
 /// One bad batch is skipped and forgotten; this many in a row have another cause.
@@ -46,8 +47,10 @@ impl Coordinator {
             (WorkerState::Connected, ToCoordinator::Hello { build, node, cpu_features }) => {
                 self.on_hello(now, rank, build, node, cpu_features);
             }
-            (WorkerState::Welcome, ToCoordinator::Loaded { address, samples, held_out }) => {
-                self.workers[rank.index()].address = Some(address);
+            (WorkerState::Welcome, ToCoordinator::Loaded { lanes, samples, held_out })
+                if (1..=MAX_LANES).contains(&lanes.len()) =>
+            {
+                self.workers[rank.index()].lanes = lanes;
                 self.workers[rank.index()].state = WorkerState::Loaded;
                 self.event(Event::Loaded { slot: slot.clone(), samples, held_out });
             }

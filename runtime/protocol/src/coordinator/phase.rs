@@ -52,7 +52,7 @@ impl Coordinator {
         let generation = self.settings.assignments[0].generation;
         let address = |(index, worker): (usize, &Worker)| MemberAddress {
             rank: Rank::from_index(index),
-            address: worker.address.expect("a loaded worker has said its address"),
+            lanes: worker.lanes.clone(),
         };
         let members: Vec<_> = self.workers.iter().enumerate().map(address).collect();
         self.tell_all(WorkerState::Loaded, &ToWorker::Form { generation, members });

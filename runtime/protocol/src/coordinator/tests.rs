@@ -37,6 +37,7 @@ fn coordinator(workers: u16) -> Coordinator {
         zones: vec![],
         statistics_json: String::new(),
         listen_ports: None,
+        link: crate::link::LinkSpec::default(),
         silence_limit: silence_limit(DETECT),
         checkpoint_zone: zone(),
     };
@@ -79,8 +80,8 @@ fn training(workers: u16) -> Coordinator {
         say(&mut coordinator, Time::ZERO, index, hello);
     }
     for index in 0..workers {
-        let address = "127.0.0.1:1".parse().unwrap();
-        say(&mut coordinator, Time::ZERO, index, ToCoordinator::Loaded { address, samples: 1, held_out: 1 });
+        let lanes = vec!["127.0.0.1:1".parse().unwrap()];
+        say(&mut coordinator, Time::ZERO, index, ToCoordinator::Loaded { lanes, samples: 1, held_out: 1 });
     }
     let mut said = Vec::new();
     for index in 0..workers {

@@ -1,5 +1,7 @@
 //! The ranges of a job's settings, in the order of the file.
 
+use crate::link::MAX_LANES;
+
 use super::{Algorithm, Data, Job, JobError, Loss, Model};
 
 /// More than this in one tensor or arena overflows nothing but is certainly a typing error.
@@ -134,6 +136,13 @@ fn check_exchange(job: &Job) -> Result<(), JobError> {
     if !(2..=600).contains(&exchange.detect_within_s) {
         let rule = "must be between 2 and 600 seconds";
         return Err(wrong("exchange.detect_within_s", exchange.detect_within_s, rule));
+    }
+    if !(1..=MAX_LANES).contains(&usize::from(exchange.lanes)) {
+        return Err(wrong("exchange.lanes", exchange.lanes, "must be between 1 and 16"));
+    }
+    if exchange.algorithm == Algorithm::Ring && exchange.codec.is_lossy() {
+        let rule = "a ring would round every partial sum: use \"zoned\" or \"direct\"";
+        return Err(wrong("exchange.codec", exchange.codec, rule));
     }
     let pools = job.workers.values().filter(|count| **count > 0).count();
     if exchange.algorithm != Algorithm::Zoned && pools > 1 {

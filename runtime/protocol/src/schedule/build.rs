@@ -39,6 +39,7 @@ pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Sched
         zones: shape.zones.clone(),
         elems: shape.elems,
         result_level,
+        codec: shape.codec,
         owned: root.owned(),
         programs: programs.into_iter().map(|(rank, program)| (rank, Arc::new(program))).collect(),
     }

@@ -6,7 +6,7 @@ use hcrun_engine::data::{DataError, Dataset, Schema};
 use hcrun_engine::spec::{DataShape, ModelSpec, SpecError};
 use hcrun_engine::trainer::ModelTrainer;
 use hcrun_protocol::batch::{BatchError, BatchPlan, ClassSize, even_part};
-use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust, Zone};
+use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Network, Trust, Zone};
 use hcrun_protocol::control::{Assignment, FailureClass};
 use hcrun_protocol::exchange::{ExchangeError, ExchangePlan};
 use hcrun_protocol::job::{Data, Job};
@@ -281,7 +281,12 @@ fn known_zones(assignment: &Assignment) -> Cluster {
         trust: if zone.private { Trust::Private } else { Trust::Public },
         owner: zone.owner.clone(),
     };
-    Cluster { zones: assignment.zones.iter().map(zone).collect(), pools: Vec::new(), launcher_zone: None }
+    Cluster {
+        zones: assignment.zones.iter().map(zone).collect(),
+        pools: Vec::new(),
+        launcher_zone: None,
+        network: Network::default(),
+    }
 }
 
 /// Rows whose sums each zone's workers send: their even parts of every class they may hold.

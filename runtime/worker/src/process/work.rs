@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hcrun_kernels::host_buffers::HostBuffers;
 use hcrun_net::BindError;
-use hcrun_net::group::{FormSpec, Group, LaneListener, Member};
+use hcrun_net::group::{FormSpec, Group, LaneListener, LaneSettings, Member};
 use hcrun_net::join::JoinBundle;
 use hcrun_protocol::control::{Activity, Assignment, LinkReport, MemberAddress, ToCoordinator};
 use hcrun_protocol::member::{Command, End};
@@ -22,6 +22,7 @@ use crate::train::Training;
 const FORM_WITHIN: Duration = Duration::from_secs(10);
 
 /// What peers may send ahead when buckets are tiny; see `FormSpec::staging_bytes`.
+const MAX_STAGING_BYTES: usize = 16 << 20;
 const MIN_STAGING_BYTES: usize = 1 << 20;
 
 pub(super) fn work(
@@ -41,11 +42,24 @@ pub(super) fn work(
         prepare(&assignment, (&slot, &bundle.zone), &bundle.coordinator_zone, &settings.locations, progress)?;
     session.state_limit().set(prepared.arena_elems);
 
-    let (lane, address) = listen(settings, bundle, session, &assignment)?;
+    let lane_settings = LaneSettings {
+        lanes: usize::from(prepared.job.exchange.lanes),
+        silence: assignment.silence_limit.into(),
+        link: assignment.link,
+        emulation: None,
+    };
+    let (lane, lanes) = listen(settings, bundle, session, &assignment, &lane_settings)?;
     *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
-    tracing::info!(rank = assignment.rank.0, workers = assignment.workers.len(), %address, samples, held_out, "loaded");
-    session.say(ToCoordinator::Loaded { address, samples, held_out });
+    tracing::info!(
+        rank = assignment.rank.0,
+        workers = assignment.workers.len(),
+        ?lanes,
+        samples,
+        held_out,
+        "loaded"
+    );
+    session.say(ToCoordinator::Loaded { lanes, samples, held_out });
 
     let (generation, members) = match session.order()? {
         Order::Command(Command::Form { generation, members }) => (generation, members),
@@ -135,9 +149,10 @@ fn form_spec(
 ) -> FormSpec {
     let member = |(index, worker): (usize, &hcrun_protocol::control::AssignedWorker)| {
         let rank = Rank::from_index(index);
-        let address = addresses.iter().find(|member| member.rank == rank).map(|member| member.address);
+        let known = addresses.iter().find(|member| member.rank == rank);
+        let lanes = known.map(|member| member.lanes.clone()).unwrap_or_default();
         let (slot, zone) = (worker.slot.clone(), worker.zone.clone());
-        Member { rank, slot, zone, address, reachable: worker.reachable }
+        Member { rank, slot, zone, lanes, reachable: worker.reachable }
     };
     let segment_bytes = usize::try_from(prepared.job.exchange.segment_bytes.0).unwrap_or(usize::MAX);
     FormSpec {
@@ -146,8 +161,10 @@ fn form_spec(
         me: assignment.rank,
         members: assignment.workers.iter().enumerate().map(member).collect(),
         deadline: FORM_WITHIN,
-        // Gradients and parameters of two steps, with headers.
-        staging_bytes: (prepared.arena_elems * size_of::<f32>() * 5).max(MIN_STAGING_BYTES),
+        // No peer finishes a step before everyone has taken part in it: two steps' gradients and parameters
+        // would always fit. Less makes a peer wait, never fail.
+        staging_bytes: (prepared.arena_elems * size_of::<f32>() * 5)
+            .clamp(MIN_STAGING_BYTES, MAX_STAGING_BYTES),
         segment_bytes,
     }
 }
@@ -162,15 +179,20 @@ fn link_reports(group: &Group<HostBuffers>) -> Vec<LinkReport> {
     group.link_reports().iter().map(report).collect()
 }
 
-/// Binds the lane, and says where the others reach it.
+/// Binds the lanes, and says where the others reach them.
 fn listen(
     settings: &WorkerSettings,
     bundle: &JoinBundle,
     session: &Session,
     assignment: &Assignment,
-) -> Result<(LaneListener, SocketAddr), WorkerError> {
+    lane_settings: &LaneSettings,
+) -> Result<(LaneListener, Vec<SocketAddr>), WorkerError> {
     let bind = |ip| {
-        LaneListener::bind(session.identity(), ip, assignment.listen_ports, assignment.silence_limit.into())
+        let bound = LaneListener::bind(session.identity(), ip, assignment.listen_ports, lane_settings);
+        bound.map(|lanes| {
+            let addresses = lanes.addresses().to_vec();
+            (lanes, addresses)
+        })
     };
     let local = || local_address(bundle.join_address);
     match settings.address {
@@ -178,8 +200,9 @@ fn listen(
         Some(outside) => match bind(outside) {
             // The address is not this host's: a translator stands before it, and keeps the port.
             Err(BindError::Bind { source, .. }) if source.kind() == ErrorKind::AddrNotAvailable => {
-                let (lane, bound) = bind(local()?)?;
-                Ok((lane, SocketAddr::new(outside, bound.port())))
+                let (lanes, bound) = bind(local()?)?;
+                let outside = bound.into_iter().map(|bound| SocketAddr::new(outside, bound.port()));
+                Ok((lanes, outside.collect()))
             }
             bound => Ok(bound?),
         },

@@ -1,11 +1,13 @@
 //! Rounds from the training thread's side: submit what is ready, wait for what is needed.
 
-use hcrun_kernels::host_buffers::{Element, HostBuffers};
+use std::collections::BTreeMap;
+
+use hcrun_kernels::host_buffers::{Element, Feedback, HostBuffers};
 use hcrun_net::group::{Group, RoundClasses, RoundHandle, RoundSpec};
 use hcrun_protocol::control::Activity;
 use hcrun_protocol::exchange::PlannedRound;
 use hcrun_protocol::round::RoundId;
-use hcrun_protocol::schedule::{Coverage, Level};
+use hcrun_protocol::schedule::Coverage;
 use hcrun_protocol::{Generation, Rank, Span, Step};
 
 use super::TrainFailure;
@@ -18,12 +20,14 @@ pub(super) struct Collect<'a> {
     progress: &'a Progress,
     /// Vectors of finished rounds, so that a step allocates nothing after the first.
     spares: Vec<Vec<f32>>,
+    /// What codecs have rounded away so far, by the round's tag; it is added to the next step's gradient.
+    feedback: BTreeMap<u32, Feedback>,
 }
 
 /// A round that is on its way.
 pub(super) struct Pending {
     handle: RoundHandle<HostBuffers>,
-    level: Level,
+    tag: u32,
 }
 
 /// Liveness is judged by heartbeats and links; this only bounds a wait that both of them miss.
@@ -39,7 +43,7 @@ impl<'a> Collect<'a> {
         me: Rank,
         progress: &'a Progress,
     ) -> Collect<'a> {
-        Collect { group, generation, me, progress, spares: Vec::new() }
+        Collect { group, generation, me, progress, spares: Vec::new(), feedback: BTreeMap::new() }
     }
 
     /// A vector of this length with any content.
@@ -52,6 +56,12 @@ impl<'a> Collect<'a> {
     pub(super) fn submit<E: Element>(&mut self, round: &PlannedRound, step: Step, own: Vec<E>) -> Pending {
         let program = round.schedule.program(self.me).expect("every rank has a program: ExchangePlan");
         let id = RoundId { generation: self.generation, attempt: 0, step, tag: round.tag };
+        let mut buffers = HostBuffers::new(own);
+        if let Some(feedback) = self.feedback.remove(&round.tag) {
+            buffers = buffers.feedback(feedback);
+        } else if round.schedule.codec().is_lossy() {
+            buffers = buffers.feedback(Feedback::default());
+        }
         let handle = self.group.submit(RoundSpec {
             id,
             classes: RoundClasses {
@@ -59,31 +69,29 @@ impl<'a> Collect<'a> {
                 complete: round.class(Coverage::Complete),
             },
             program: program.clone(),
-            buffers: HostBuffers::new(own),
+            buffers,
             deadline: ROUND_DEADLINE,
         });
-        Pending { handle, level: round.schedule.result_level() }
+        Pending { handle, tag: round.tag }
     }
 
     /// Waits for a sum of scalars.
     pub(super) fn finish<E: Element>(&mut self, pending: Pending) -> Result<Vec<E>, TrainFailure> {
-        let level = pending.level;
         let buffers = self.wait(pending)?;
-        let (result, _) = buffers.into_level(level).expect("every rank has the result of a whole sum");
-        Ok(result)
+        Ok(buffers.into_vec().expect("the type that was submitted"))
     }
 
     /// Waits for a bucket and copies what this rank has of its result; the rest of `into` is undefined.
     pub(super) fn finish_into(&mut self, pending: Pending, into: &mut [f32]) -> Result<(), TrainFailure> {
-        let level = pending.level;
+        let tag = pending.tag;
         let buffers = self.wait(pending)?;
-        // A rank that owns nothing of a bucket has no result of its reduce-scatter.
-        if let Some((result, spares)) = buffers.into_level::<f32>(level) {
-            into.copy_from_slice(&result);
-            if self.spares.len() < MAX_SPARES {
-                self.spares.push(result);
-                self.spares.extend(spares);
-            }
+        let parts = buffers.into_parts::<f32>().expect("the type that was submitted");
+        into.copy_from_slice(&parts.result);
+        if let Some(feedback) = parts.feedback {
+            self.feedback.insert(tag, feedback);
+        }
+        if self.spares.len() < MAX_SPARES {
+            self.spares.push(parts.result);
         }
         Ok(())
     }
