@@ -4,11 +4,15 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::net::sockopt::{
+    set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force, set_tcp_congestion,
+};
 use serde::Serialize;
 
 use super::address::address;
 use super::laboratory::{Laboratory, micros};
 use super::options::Options;
+use super::priority;
 use super::probe::{round_trips, tcp_goodput, udp_goodput};
 use super::star::Host;
 use super::units::BitsPerSec;
@@ -50,6 +54,8 @@ struct Tcp {
 
 /// Takes about a minute.
 pub(super) fn calibrate(laboratory: &Laboratory, options: &Options) -> anyhow::Result<Calibration> {
+    // The link is measured, not the wait for a core.
+    priority::raise();
     Ok(Calibration {
         round_trip: round_trip(laboratory, options)?,
         udp_ideal_bps: udp_ideal_bps(options),
@@ -57,7 +63,7 @@ pub(super) fn calibrate(laboratory: &Laboratory, options: &Options) -> anyhow::R
         udp_both_ways: udp(laboratory, options, &[[NEAR, FAR], [FAR, NEAR]])?,
         tcp: congestion_controls(laboratory)?
             .into_iter()
-            .map(|name| tcp(laboratory, &name).with_context(|| format!("TCP {name}")))
+            .map(|name| tcp(laboratory, options, &name).with_context(|| format!("TCP {name}")))
             .collect::<anyhow::Result<_>>()?,
     })
 }
@@ -122,11 +128,14 @@ fn udp(laboratory: &Laboratory, options: &Options, directions: &[[Host; 2]]) -> 
     })
 }
 
-fn tcp(laboratory: &Laboratory, congestion_control: &str) -> anyhow::Result<Tcp> {
+fn tcp(laboratory: &Laboratory, options: &Options, congestion_control: &str) -> anyhow::Result<Tcp> {
     let listener = laboratory.namespace(FAR).enter(|| Ok(TcpListener::bind((address(FAR), 0))?))?;
-    let to = listener.local_addr()?;
+    let (to, buffer) = (listener.local_addr()?, window_bytes(options));
+    // Before it connects: the window's scale is agreed on then.
+    set_socket_recv_buffer_size_force(&listener, buffer)?;
     let from = laboratory.namespace(NEAR).enter(|| Ok(TcpStream::connect(to)?))?;
-    rustix::net::sockopt::set_tcp_congestion(&from, congestion_control)?;
+    set_socket_send_buffer_size_force(&from, buffer)?;
+    set_tcp_congestion(&from, congestion_control)?;
     let (to, _) = listener.accept()?;
     let (goodput, relay_cpu_share) = with_cpu_share(laboratory, || Ok(tcp_goodput(from, to, TCP_LENGTH)?))?;
     Ok(Tcp {
@@ -151,6 +160,15 @@ fn congestion_controls(laboratory: &Laboratory) -> anyhow::Result<Vec<String>> {
     let path = "/proc/sys/net/ipv4/tcp_available_congestion_control";
     let names = laboratory.namespace(NEAR).enter(|| std::fs::read_to_string(path).context(path))?;
     Ok(names.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Enough for a window that fills link and queue: the system's limits are not the link's. Twice, since the kernel counts
+/// its own overhead.
+fn window_bytes(options: &Options) -> usize {
+    let on_the_way = u128::from(options.rate.0) * options.rtt.as_micros() / 8_000_000;
+    usize::try_from(2 * (on_the_way + u128::from(options.queue.0)))
+        .unwrap_or(usize::MAX)
+        .min(MAX_WINDOW_BYTES)
 }
 
 fn udp_on(laboratory: &Laboratory, host: Host) -> anyhow::Result<UdpSocket> {
@@ -178,4 +196,6 @@ const PINGS: u32 = 40;
 const UDP_LENGTH: Duration = Duration::from_secs(5);
 /// Slow start on a long link takes some seconds of it.
 const TCP_LENGTH: Duration = Duration::from_secs(10);
+/// What the kernel takes is a signed 32-bit number, half of it.
+const MAX_WINDOW_BYTES: usize = 1 << 30;
 const IP_AND_UDP_HEADER_BYTES: usize = 28;

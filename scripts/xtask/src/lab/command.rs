@@ -11,19 +11,24 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// From its making on, a signal no longer ends the process: it is for whoever asks.
 pub(super) struct Signals {
+    hangup: unix::Signal,
     interrupt: unix::Signal,
     terminate: unix::Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> anyhow::Result<Signals> {
-        let interrupt = unix::signal(SignalKind::interrupt())?;
-        Ok(Signals { interrupt, terminate: unix::signal(SignalKind::terminate())? })
+        Ok(Signals {
+            hangup: unix::signal(SignalKind::hangup())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+        })
     }
 
     /// The exit code for the signal that came.
     pub(super) async fn next(&mut self) -> u8 {
         let kind = tokio::select! {
+            _ = self.hangup.recv() => SignalKind::hangup(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
         };

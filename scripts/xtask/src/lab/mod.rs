@@ -20,6 +20,7 @@ mod limiter;
 mod namespace;
 mod options;
 mod path;
+mod priority;
 mod probe;
 mod relay;
 mod star;
@@ -89,16 +90,16 @@ fn report(hosts: &[Counters], options: &Options) {
     if !options.verbose {
         return;
     }
-    eprintln!("host  sent packets     bytes  got packets     bytes  drops up  drops down  lost  unroutable");
+    eprintln!(
+        "host  sent packets     sent bytes   got packets      got bytes  drops up  drops down      lost  unroutable"
+    );
     for (index, host) in hosts.iter().enumerate() {
-        let Counters { sent_packets, sent_bytes, received_packets, received_bytes, .. } = host;
+        let [number, sent, got] = [index as u64 + 1, host.sent_packets, host.received_packets];
+        let [sent_bytes, got_bytes] = [host.sent_bytes, host.received_bytes];
+        let [up, down] = [host.uplink_drops, host.downlink_drops];
+        let [lost, unroutable] = [host.lost, host.unroutable];
         eprintln!(
-            "{:4}  {sent_packets:12} {sent_bytes:9}  {received_packets:11} {received_bytes:9}  {:8}  {:10}  {:4}  {:10}",
-            index + 1,
-            host.uplink_drops,
-            host.downlink_drops,
-            host.lost,
-            host.unroutable
+            "{number:4}  {sent:12} {sent_bytes:14}  {got:12} {got_bytes:14}  {up:8}  {down:10}  {lost:8}  {unroutable:10}"
         );
     }
 }

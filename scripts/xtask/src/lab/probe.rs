@@ -5,6 +5,8 @@ use std::net::{TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+
 use super::units::BitsPerSec;
 
 /// Sends one datagram after the other there and back, and returns how long each took that came back within `patience`.
@@ -62,7 +64,7 @@ pub(super) fn udp_goodput(
     from.connect(to.local_addr()?)?;
     to.set_read_timeout(Some(patience))?;
     // The default holds less than what comes while this thread waits for a core.
-    rustix::net::sockopt::set_socket_recv_buffer_size_force(to, SOCKET_BUFFER_BYTES)?;
+    set_socket_recv_buffer_size_force(to, SOCKET_BUFFER_BYTES)?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(to, &done));

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::time::ClockId;
 
 use super::address;
+use super::priority;
 use super::star::{Counters, Host, Star};
 
 pub(super) type Packet = Box<[u8]>;
@@ -39,8 +40,7 @@ impl Relay {
             buffer: vec![0; usize::from(u16::MAX)],
         };
         let run = move || {
-            // What it relays competes for the same cores. Where that is refused, it relays as well as it can.
-            let _ = rustix::process::setpriority_process(None, HIGHEST_PRIORITY);
+            priority::raise();
             relaying.run(&stopped.into()).map(|()| relaying.star.counters())
         };
         let thread = std::thread::Builder::new().name("relay".to_owned()).spawn(run)?;
@@ -141,4 +141,3 @@ impl Relaying {
 
 /// Packets of one host in a row: what is due for others waits for them, some 100 microseconds.
 const READ_BATCH: usize = 64;
-const HIGHEST_PRIORITY: i32 = -20;
