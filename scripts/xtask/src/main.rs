@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask ci`, `sim`, `bench`, `bless`.
+//! The project's automation: `cargo xtask ci`, `sim`, `bench`, `lab`, `bless`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tells people what it does")]
 
@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail, ensure};
 
 mod ci;
+mod lab;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -16,18 +17,27 @@ usage: cargo xtask COMMAND
   ci                    everything that CI checks, in its order; stops at the first failure
   sim [--seeds N]       rehearse rounds and whole jobs over N seeds [default: 200]
   bench engine [--json] measure a training step; see benches/README.md
+  lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
   bless                 write golden files and generated pages anew; read the difference before you commit";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match command(&words) {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(&words) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn dispatch(words: &[String]) -> anyhow::Result<ExitCode> {
+    // Runs what it is given where it was called, and ends as that ends.
+    if let Some(("lab", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return lab::run(rest);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    command(&words).map(|()| ExitCode::SUCCESS)
 }
 
 fn command(words: &[&str]) -> anyhow::Result<()> {
