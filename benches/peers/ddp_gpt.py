@@ -15,7 +15,6 @@ import datetime
 import json
 import os
 import platform
-import sys
 import threading
 import time
 from pathlib import Path
@@ -89,16 +88,16 @@ class Gpt(nn.Module):
 
 
 class Exchange:
-    """A communication hook that notes when the last bucket of a step was handed over."""
+    """Notes when the last bucket of a step was handed to a communication hook."""
 
     def __init__(self, hook):
-        self.hook = HOOKS[hook]
+        self.all_reduce = HOOKS[hook]
         self.handed_over = 0.0
 
-    def __call__(self, group, bucket):
+    def hook(self, group, bucket):
         if bucket.is_last():
             self.handed_over = time.perf_counter()
-        return self.hook(group, bucket)
+        return self.all_reduce(group, bucket)
 
 
 def load_parameters(model, path, segments):
@@ -128,10 +127,8 @@ def train(settings, rank, world, exchange, interface):
     load_parameters(model, settings["parameters"], settings["segments"])
     parameters = sum(p.numel() for p in model.parameters())
     optimizer = optimizer_of(model, spec)
-    ddp = DistributedDataParallel(
-        model, bucket_cap_mb=settings["bucket_mib"], gradient_as_bucket_view=True, broadcast_buffers=False
-    )
-    ddp.register_comm_hook(dist.group.WORLD, exchange)
+    ddp = DistributedDataParallel(model, bucket_cap_mb=settings["bucket_mib"], gradient_as_bucket_view=True)
+    ddp.register_comm_hook(dist.group.WORLD, exchange.hook)
 
     shape = (len(settings["learning_rates"]), spec["batch"], settings["model"]["context"] + 1)
     samples = np.fromfile(settings["samples"], dtype=np.uint8).reshape(shape)
@@ -198,7 +195,9 @@ def main():
     if a.rank == 0:
         print(json.dumps(results), flush=True)
     dist.destroy_process_group()
+    # Autograd's threads, which have run the Python hook, may abort an interpreter that winds down.
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
