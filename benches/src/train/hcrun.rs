@@ -87,7 +87,7 @@ pub(crate) fn train(
     if link.is_laboratory() {
         join(program, workload, link, folder, &mut all)?;
     }
-    end_all(all, super::peer::limit(workload))?;
+    end_all(all, workload.limit())?;
     let interface = link.counted(0)?.zip(before).map(|(after, before)| after.since(before));
     read(&folder.join("runs/latest"), interface)
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -57,7 +56,7 @@ pub(crate) fn train(
         command.args(["--interface", &link.interface(host)?]);
         all.push(Started::start(&format!("rank-{rank}"), command, folder)?);
     }
-    let ended = end_all(all, limit(workload))?;
+    let ended = end_all(all, workload.limit())?;
     let line = ended[0].stdout()?;
     let answer: Answer = serde_json::from_str(&line).with_context(|| format!("rank 0 printed `{line}`"))?;
     let (got, expected) = (answer.parameters, workload.parameters());
@@ -74,9 +73,4 @@ fn border(codec: &str, workload: &Workload, link: &Link, answer: &Answer) -> Bor
     let ring = 2 * gradient * u64::from(WORKERS - 1) / u64::from(WORKERS) * workload.steps() as u64;
     let counted = Counted { sent: answer.interface_sent_bytes, received: answer.interface_received_bytes };
     Border { sent: ring, received: ring, interface: link.is_laboratory().then_some(counted) }
-}
-
-/// Longer than any side takes for its steps on a busy machine and a slow link.
-pub(crate) fn limit(workload: &Workload) -> Duration {
-    Duration::from_secs(120 + 15 * workload.steps() as u64)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use hcrun_engine::learning_rate::learning_rate;
@@ -70,6 +71,11 @@ impl Workload {
 
     pub(crate) fn parameters(&self) -> usize {
         self.spec.profile().parameters
+    }
+
+    /// Longer than any side takes on a busy machine and a slow link.
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_secs(120 + 15 * self.train.steps)
     }
 
     pub(crate) fn texts(&self) -> &Path {
@@ -191,7 +197,8 @@ fn train(batch: u32, steps: u32) -> Train {
         learning_rate: 1e-3,
         final_learning_rate: 0.0,
         schedule: job::LearningRateSchedule::Cosine,
-        warmup_steps: u64::from(steps / 10),
+        // Fewer, and the loss jumps.
+        warmup_steps: u64::from(steps / 10).max(10),
         weight_decay: 0.1,
         momentum: 0.9,
         betas: [0.9, 0.95],
