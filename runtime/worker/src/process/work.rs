@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use hcrun_kernels::host_buffers::HostBuffers;
@@ -42,7 +41,7 @@ pub(super) fn work(
     session.state_limit().set(prepared.arena_elems);
 
     let (lane, address) = listen(settings, bundle, session, &assignment)?;
-    *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
+    leaving.abort_by(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
     tracing::info!(rank = assignment.rank.0, workers = assignment.workers.len(), %address, samples, held_out, "loaded");
     session.say(ToCoordinator::Loaded { address, samples, held_out });
@@ -68,6 +67,7 @@ pub(super) fn work(
     train(session, &assignment, &group, prepared, generation, start)?;
     match wait_for_release(session) {
         Ok(()) => {
+            leaving.release();
             group.close();
             Ok(())
         }
