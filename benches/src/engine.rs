@@ -15,15 +15,61 @@ use hcrun_protocol::Prng;
 use hcrun_protocol::job::{self, Train};
 use hcrun_protocol::units::chunk_elems;
 
-use crate::Measurement;
+use serde::Serialize;
+
+use crate::arguments::Words;
+use crate::machine::Machine;
 
 const GPT_SEQUENCES: usize = 8;
 const CONTEXT: usize = 64;
 const MLP_ROWS: usize = 64;
 const MLP_FEATURES: usize = 11;
 
-pub(crate) fn measure(rounds: usize) -> anyhow::Result<Vec<Measurement>> {
-    Ok(vec![gpt(rounds)?, mlp(rounds)?])
+pub(crate) const USAGE: &str = "usage: cargo xtask bench engine [--json] [--rounds N]";
+
+/// What one invocation prints as JSON.
+#[derive(Serialize)]
+struct Results {
+    schema: u32,
+    bench: &'static str,
+    rounds: usize,
+    machine: Machine,
+    measurements: Vec<Measurement>,
+}
+
+/// One workload over all rounds.
+#[derive(Serialize)]
+struct Measurement {
+    name: &'static str,
+    /// What one step computes.
+    workload: String,
+    /// What `per_s` counts: samples or tokens.
+    unit: &'static str,
+    units_per_step: usize,
+    min_ms: f64,
+    median_ms: f64,
+    /// At the median.
+    per_s: f64,
+    gflop_per_s: f64,
+}
+
+pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
+    let (mut json, mut rounds) = (false, 9);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--json" => json = true,
+            "--rounds" => rounds = words.count("--rounds")?,
+            other => return Err(words.unknown(other)),
+        }
+    }
+    let measurements = vec![gpt(rounds)?, mlp(rounds)?];
+    let results = Results { schema: 1, bench: "engine", rounds, machine: Machine::this(), measurements };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&results)?);
+    } else {
+        print_table(&results);
+    }
+    Ok(())
 }
 
 fn gpt(rounds: usize) -> anyhow::Result<Measurement> {
@@ -33,7 +79,7 @@ fn gpt(rounds: usize) -> anyhow::Result<Measurement> {
     let text: Vec<u8> = (0..=GPT_SEQUENCES * CONTEXT).map(|_| draws.next_u64().to_le_bytes()[0]).collect();
     let batch = Batch::Tokens { inputs: &text[..text.len() - 1], targets: &text[1..], context: CONTEXT };
     let shape = Shape { name: "gpt", unit: "tokens", samples: GPT_SEQUENCES, units_per_sample: CONTEXT };
-    run(&shape, spec, batch, rounds, 20)
+    measure(&shape, spec, batch, rounds, 20)
 }
 
 fn mlp(rounds: usize) -> anyhow::Result<Measurement> {
@@ -44,7 +90,7 @@ fn mlp(rounds: usize) -> anyhow::Result<Measurement> {
     let (features, values) = (normals(MLP_ROWS * MLP_FEATURES), normals(MLP_ROWS));
     let batch = Batch::Rows { features: &features, targets: Targets::Value(&values) };
     let shape = Shape { name: "mlp", unit: "samples", samples: MLP_ROWS, units_per_sample: 1 };
-    run(&shape, spec, batch, rounds, 2_000)
+    measure(&shape, spec, batch, rounds, 2_000)
 }
 
 struct Shape {
@@ -55,7 +101,7 @@ struct Shape {
 }
 
 /// A round is the mean over `steps` steps; the first round warms up and does not count.
-fn run(
+fn measure(
     shape: &Shape,
     spec: ModelSpec,
     batch: Batch<'_>,
@@ -130,4 +176,17 @@ fn train() -> Train {
 #[expect(clippy::cast_possible_truncation, reason = "any f32 will do")]
 fn narrow(value: f64) -> f32 {
     value as f32
+}
+
+fn print_table(results: &Results) {
+    let Machine { date, cpu, cores, hcrun, rustc } = &results.machine;
+    println!("{date} · {cpu}, {cores} cores · hcrun {hcrun} · {rustc}");
+    println!("one thread, {} rounds\n", results.rounds);
+    println!("{:12} {:>9} {:>10} {:>21} {:>9}  step", "", "min ms", "median ms", "at the median", "GFLOP/s");
+    for Measurement { name, workload, unit, min_ms, median_ms, per_s, gflop_per_s, .. } in
+        &results.measurements
+    {
+        let rate = format!("{per_s:.0} {unit}/s");
+        println!("{name:12} {min_ms:9.3} {median_ms:10.3} {rate:>21} {gflop_per_s:9.1}  {workload}");
+    }
 }

@@ -333,6 +333,7 @@ fn internal_shards_stay_with_their_owner() {
         ],
         pools: vec![pool("here"), pool("there"), pool("them")],
         launcher_zone: None,
+        network: hcrun_protocol::cluster::Network::default(),
     };
     assert_eq!(case.cluster.pools[0].backend, Backend::Local);
     case.job.shards.clear();

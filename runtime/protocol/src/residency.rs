@@ -203,7 +203,7 @@ mod tests {
             zone("partner", Trust::Private, "them"),
             zone("cloud", Trust::Public, "cloud"),
         ];
-        Cluster { zones, pools: Vec::new(), launcher_zone: None }
+        Cluster { zones, pools: Vec::new(), launcher_zone: None, network: crate::cluster::Network::default() }
     }
 
     fn shard(id: &str, sensitivity: Sensitivity, home: Option<&str>, allowed: &[&str]) -> Shard {

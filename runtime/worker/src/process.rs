@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -142,7 +143,23 @@ const JOIN_WITHIN: Duration = Duration::from_secs(10);
 const JOIN_LOCAL_WITHIN: Duration = Duration::from_secs(4);
 
 /// Ends waits of the training thread when the session ends, and the process if that does not help.
-type Leaving = Arc<Mutex<Option<hcrun_net::group::Aborter>>>;
+#[derive(Clone, Default)]
+struct Leaving {
+    aborter: Arc<Mutex<Option<hcrun_net::group::Aborter>>>,
+    released: Arc<AtomicBool>,
+}
+
+impl Leaving {
+    fn abort_by(&self, aborter: hcrun_net::group::Aborter) {
+        *self.aborter.lock().unwrap_or_else(PoisonError::into_inner) = Some(aborter);
+    }
+
+    /// The job is done: a session that ends is no loss any more, and links take their time to close, three
+    /// probe timeouts of the longest path.
+    fn release(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+}
 
 /// A thread in a long computation looks up between buckets; one that does not is not waited for.
 /// With the silence that may have come before, within the 5 s in which everybody has to have stopped.
@@ -152,12 +169,15 @@ fn watch_end(session: &Session) -> Leaving {
     let leaving = Leaving::default();
     let theirs = leaving.clone();
     session.on_end(move |cause| {
-        if let Some(aborter) = &*theirs.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(aborter) = &*theirs.aborter.lock().unwrap_or_else(PoisonError::into_inner) {
             aborter.abort(cause);
         }
-        let cause = cause.to_owned();
+        let (cause, released) = (cause.to_owned(), theirs.released.clone());
         std::thread::spawn(move || {
             std::thread::sleep(LEAVE_WITHIN);
+            if released.load(Ordering::Acquire) {
+                return;
+            }
             tracing::error!(%cause, "the session has ended and the worker has not: leaving");
             std::process::exit(75);
         });

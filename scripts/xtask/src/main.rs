@@ -17,6 +17,7 @@ usage: cargo xtask COMMAND
   ci                    everything that CI checks, in its order; stops at the first failure
   sim [--seeds N]       rehearse rounds and whole jobs over N seeds [default: 200]
   bench engine [--json] measure a training step; see benches/README.md
+  bench train ...       train the same model by hcrun and by PyTorch DDP, in turns
   lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
   bless                 write golden files and generated pages anew; read the difference before you commit";
 

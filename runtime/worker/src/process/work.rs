@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use hcrun_kernels::host_buffers::HostBuffers;
@@ -49,7 +48,7 @@ pub(super) fn work(
         emulation: None,
     };
     let (lane, lanes) = listen(settings, bundle, session, &assignment, &lane_settings)?;
-    *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(lane.aborter());
+    leaving.abort_by(lane.aborter());
     let (samples, held_out) = (prepared.samples, prepared.held_out);
     tracing::info!(
         rank = assignment.rank.0,
@@ -82,6 +81,7 @@ pub(super) fn work(
     train(session, &assignment, &group, prepared, generation, start)?;
     match wait_for_release(session) {
         Ok(()) => {
+            leaving.release();
             group.close();
             Ok(())
         }
