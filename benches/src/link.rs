@@ -73,6 +73,21 @@ impl Link {
         Ok(Link::Laboratory(laboratory))
     }
 
+    /// Where a rank runs: ranks are dealt to the hosts in turns.
+    pub(crate) fn host_of(&self, rank: usize) -> usize {
+        match self {
+            Link::Loopback => 0,
+            Link::Laboratory(laboratory) => rank % laboratory.hosts.len(),
+        }
+    }
+
+    /// Rate in bit/s, round trip in microseconds and share of packets lost; none of loopback.
+    pub(crate) fn known(&self) -> Option<(u64, u64, f64)> {
+        let Link::Laboratory(laboratory) = self else { return None };
+        let loss = laboratory.more.get("loss").and_then(Value::as_f64).unwrap_or(0.0);
+        Some((laboratory.rate_bps, laboratory.rtt_us, loss))
+    }
+
     pub(crate) fn is_laboratory(&self) -> bool {
         matches!(self, Link::Laboratory(_))
     }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 mod arguments;
+mod collectives;
 mod engine;
 mod link;
 mod machine;
@@ -22,7 +23,11 @@ use arguments::Words;
 /// Name, usage, entry.
 type Bench = (&'static str, &'static str, fn(Words) -> anyhow::Result<()>);
 
-const BENCHES: &[Bench] = &[("engine", engine::USAGE, engine::run), ("train", train::USAGE, train::run)];
+const BENCHES: &[Bench] = &[
+    ("engine", engine::USAGE, engine::run),
+    ("collectives", collectives::USAGE, collectives::run),
+    ("train", train::USAGE, train::run),
+];
 
 fn main() -> ExitCode {
     match bench(std::env::args().skip(1).collect()) {
@@ -39,6 +44,10 @@ fn bench(mut words: Vec<String>) -> anyhow::Result<()> {
         bail!("which bench?\n{}", usage());
     }
     let name = words.remove(0);
+    // What `collectives` starts of itself.
+    if name == "rank" {
+        return collectives::rank::run();
+    }
     let Some((_, usage, run)) = BENCHES.iter().find(|(known, ..)| *known == name) else {
         bail!("there is no bench `{name}`\n{}", usage());
     };

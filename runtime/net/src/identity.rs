@@ -7,6 +7,7 @@
 
 mod authority;
 mod name;
+mod pem;
 mod roots;
 mod tls;
 
@@ -19,6 +20,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixT
 
 pub use authority::{Authority, CertificateChain, IssueError, ThrowAwayAuthority};
 pub use name::{Peer, PeerName};
+pub use pem::{IdentityPem, PemError};
 pub(crate) use roots::public_key_of;
 pub use roots::{PeerError, Role, RootsError, ZoneRoots};
 pub(crate) use tls::{Alpn, client_config, join_client_config, join_server_config, random, server_config};
