@@ -198,10 +198,11 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
         self.start("broadcast", Collective::Gather, Some(root), buffers, options)
     }
 
-    /// Blocks until every rank has called it.
+    /// Blocks until every rank has called it. Of the options it takes tag and deadline.
     pub fn barrier(&self, options: &Options) -> Result<(), Failed<B>> {
         let nothing = B::from_words(vec![0], ReduceOp::Max);
-        let started = self.start("barrier", Collective::AllReduce, None, nothing, options);
+        let options = Options { tag: options.tag, deadline: options.deadline, ..Options::default() };
+        let started = self.start("barrier", Collective::AllReduce, None, nothing, &options);
         started.map_err(|error| error.failed("barrier"))?.wait().map(drop)
     }
 

@@ -42,8 +42,8 @@ pub trait Buffers {
     /// # Panics
     /// If the range lies outside the buffer: `Schedule::verify` excludes it.
     fn encode(&mut self, level: Level, range: Range<usize>, packing: Packing, out: &mut Vec<u8>);
-    /// Combines the operands in their order and stores the result in a level; `divisor` is what an average
-    /// is divided by, given where the total is formed. Reads everything before it writes.
+    /// Combines the operands in their order and stores the result in a level. `divisor` is what the total of
+    /// an average is divided by; it is given there alone. Reads everything before it writes.
     fn reduce(
         &mut self,
         into: Level,

@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use hcrun_protocol::buffers::{Buffers, Operand};
+use hcrun_protocol::dtype::ReduceOp;
 use hcrun_protocol::round::{Cause, Input, Output, Round, RoundId};
 use hcrun_protocol::schedule::{Coverage, Level, Phase, Term};
 use hcrun_protocol::{Rank, Step, Time, ZoneId};
@@ -485,7 +486,8 @@ impl<B: Buffers> Active<B> {
         };
         let operands: Vec<Operand<'_>> =
             terms.iter().zip(pieces.iter().map(Vec::as_slice)).map(operand).collect();
-        let divisor = total.then_some(self.ranks);
+        let average = total && self.buffers.op() == ReduceOp::Average;
+        let divisor = average.then_some(self.ranks);
         // A payload has the length that its header announced; the first of several is as good as any.
         let first = terms.iter().find_map(|term| match term {
             Term::From { rank, .. } => Some(*rank),
