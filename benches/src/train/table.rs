@@ -15,10 +15,11 @@ pub(crate) fn print(results: &Results) {
         results.link
     );
     println!(
-        "{:14} {:>9} {:>9} {:>15} {:>8} {:>8} {:>8} {:>8} {:>8} {:>12} {:>8}",
+        "{:14} {:>9} {:>9} {:>9} {:>15} {:>8} {:>8} {:>8} {:>8} {:>8} {:>12} {:>8}",
         "",
         "samples/s",
         "overall",
+        "fastest",
         "least to most",
         "step s",
         "compute",
@@ -30,10 +31,11 @@ pub(crate) fn print(results: &Results) {
     );
     for side in &results.sides {
         println!(
-            "{:14} {:9.1} {:9.1} {:>15} {:8.3} {:8.3} {:8.3} {:8.3} {:>8} {:>12} {:8.4}",
+            "{:14} {:9.1} {:9.1} {:9.1} {:>15} {:8.3} {:8.3} {:8.3} {:8.3} {:>8} {:>12} {:8.4}",
             side.side.to_string(),
             side.samples_per_s,
             side.samples_per_s_overall,
+            side.samples_per_s_fastest,
             format!("{:.1} to {:.1}", side.samples_per_s_least, side.samples_per_s_most),
             side.step_s,
             side.compute_s,

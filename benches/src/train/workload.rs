@@ -198,7 +198,7 @@ fn train(batch: u32, steps: u32) -> Train {
         final_learning_rate: 0.0,
         schedule: job::LearningRateSchedule::Cosine,
         // Fewer, and the loss jumps.
-        warmup_steps: u64::from(steps / 10).max(10),
+        warmup_steps: u64::from((steps / 10).max(20).min(steps)),
         weight_decay: 0.1,
         momentum: 0.9,
         betas: [0.9, 0.95],
