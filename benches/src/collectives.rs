@@ -64,6 +64,8 @@ struct Figures {
     /// Processor time of all ranks by the bytes of the buffers.
     cpu_s_per_gb: f64,
     max_rss_mib: u64,
+    /// The most that waited for its turn at any rank so far; unknown of a peer.
+    most_staged_bytes: u64,
     /// Frame bytes that all ranks sent in one iteration; unknown of a peer.
     sent_bytes: u64,
     /// Datagrams that the kernel dropped so far; unknown of a peer.
@@ -186,6 +188,7 @@ fn figures(rounds: &[Vec<Measured>], wanted: &Measure) -> Figures {
         busbw_gb_per_s: bytes / median_s / 1e9 * 2.0 * (ranks - 1.0) / ranks,
         cpu_s_per_gb: each().map(|rank| rank.cpu_s).sum::<f64>() / iterations / bytes.max(1.0) * 1e9,
         max_rss_mib: each().map(|rank| rank.max_rss_kib).max().unwrap_or(0) / 1_024,
+        most_staged_bytes: each().map(|rank| rank.most_staged_bytes).max().unwrap_or(0),
         sent_bytes: rounds[0].iter().map(|rank| rank.sent_bytes).sum(),
         dropped: rounds[rounds.len() - 1].iter().map(|rank| rank.dropped).sum(),
         round_s,

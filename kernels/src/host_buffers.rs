@@ -177,6 +177,9 @@ fn dtype_of<T: Element>(_levels: &Levels<T>) -> DType {
 
 /// Appends little-endian bytes.
 fn copy<T: Element>(values: &[T], out: &mut Vec<u8>) {
+    if cfg!(target_endian = "little") {
+        return out.extend_from_slice(T::bytes_of(values));
+    }
     out.reserve(size_of_val(values));
     for block in values.chunks(BLOCK_ELEMS) {
         loops::to_words(block, T::words_mut(append(out, size_of_val(block))));

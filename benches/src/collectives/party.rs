@@ -160,6 +160,7 @@ impl Party {
             let mut answer: Value = talker.hear()?;
             // Of a plain peer neither frames nor drops are known.
             answer["sent_bytes"] = 0.into();
+            answer["most_staged_bytes"] = 0.into();
             answer["dropped"] = 0.into();
             Ok(serde_json::from_value(answer)?)
         };

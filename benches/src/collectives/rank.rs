@@ -70,6 +70,8 @@ pub(super) struct Measured {
     /// User and system time of this process over the iterations.
     pub(super) cpu_s: f64,
     pub(super) max_rss_kib: u64,
+    /// The most payload bytes that waited for their turn at once, so far.
+    pub(super) most_staged_bytes: u64,
     /// Frame bytes that this rank sent in one iteration.
     pub(super) sent_bytes: u64,
     /// Datagrams that the kernel dropped at this rank's sockets.
@@ -159,7 +161,8 @@ fn measure(
         }
     }
     let dropped = addresses.iter().filter_map(|address| dropped_by_kernel(*address)).sum();
-    Ok(Measured { seconds, cpu_s, max_rss_kib: max_rss_kib(), sent_bytes, dropped })
+    let most_staged_bytes = communicator.group().counters().most_staged_bytes();
+    Ok(Measured { seconds, cpu_s, max_rss_kib: max_rss_kib(), most_staged_bytes, sent_bytes, dropped })
 }
 
 /// Sums of small whole numbers are exact, whatever is added first.

@@ -28,6 +28,8 @@ pub(super) mod sealed {
         fn narrow(wide: Self::Wide) -> Self;
         fn from_word(word: Self::Word) -> Self;
         fn to_word(self) -> Self::Word;
+        /// The elements as they lie in memory.
+        fn bytes_of(values: &[Self]) -> &[u8];
         fn words(bytes: &[u8]) -> &[Self::Word];
         fn words_mut(bytes: &mut [u8]) -> &mut [Self::Word];
         /// As [`wire::unpack`](crate::wire::unpack).
@@ -62,6 +64,9 @@ macro_rules! element {
             #[inline(always)]
             fn to_word(self) -> Self::Word {
                 self.to_le_bytes()
+            }
+            fn bytes_of(values: &[$type]) -> &[u8] {
+                bytemuck::cast_slice(values)
             }
             fn words(bytes: &[u8]) -> &[Self::Word] {
                 bytes.as_chunks().0

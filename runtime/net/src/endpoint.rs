@@ -66,6 +66,14 @@ impl LinkKind {
         }
     }
 
+    /// The longest payload it may try, if that is set.
+    pub(crate) fn mtu(self) -> Option<u16> {
+        match self {
+            LinkKind::Control => None,
+            LinkKind::Data { link, .. } => link.mtu,
+        }
+    }
+
     /// Well below [`Self::idle`], so that a few lost packets do not end a link, and on data links so short
     /// that a process that was starved for nearly `idle` wakes up to links that still stand.
     fn keep_alive(self) -> Duration {
@@ -87,9 +95,11 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Connections that may be in their handshake at once; more are turned away unanswered.
 pub(crate) const PENDING_LIMIT: usize = 64;
 
-/// Largest payload of a packet that is worth its place in the socket buffers of loopback, whose own limit
-/// is 65,507.
+/// On loopback the work is by packet, not by byte: data links try nearly the longest there is, if the socket
+/// buffers hold many of them.
 const LOOPBACK_MTU: u16 = 9_000;
+const LONGEST_LOOPBACK_MTU: u16 = 64_000;
+const MANY_LONG_PACKETS_BYTES: usize = 2 << 20;
 /// Ethernet less IPv6, UDP and a margin: passes every path that passes QUIC at its best.
 const INTERNET_MTU: u16 = 1_452;
 const INITIAL_MTU: u16 = 1_200;
@@ -98,9 +108,9 @@ const SMALLEST_CEILING: u16 = 1_472;
 
 /// What a data link of unknown rate may have on its way, over all its lanes.
 const DATA_WINDOW: u64 = 16 << 20;
-/// On loopback nothing is gained by more than the socket buffers hold.
-const LOOPBACK_WINDOW: u64 = 3 << 20;
-const SMALLEST_WINDOW: u64 = 1 << 20;
+/// On loopback a round trip takes microseconds: what is on its way should stay in the cache.
+const LOOPBACK_WINDOW: u64 = 512 << 10;
+const SMALLEST_WINDOW: u64 = 128 << 10;
 /// Three times what a link holds: a window that opens only when half of it was read, and a lost round trip.
 const WINDOW_PER_DELAY: u64 = 3;
 const CONTROL_STREAM_WINDOW: u32 = 2 << 20;
@@ -201,6 +211,27 @@ fn ceiling(mtu: Option<u16>, ip: IpAddr) -> u16 {
     mtu.unwrap_or(usual).max(INITIAL_MTU)
 }
 
+/// The longest payload that a data link of unknown path tries from this socket.
+pub(crate) fn usual_data_mtu(socket: &UdpSocket, ip: IpAddr) -> io::Result<u16> {
+    let roomy = socket::granted(socket)?.receive_bytes >= MANY_LONG_PACKETS_BYTES;
+    Ok(if ip.is_loopback() && roomy { LONGEST_LOOPBACK_MTU } else { ceiling(None, ip) })
+}
+
+/// Of long packets a few, of short ones ten: an acknowledgement costs about as much as a packet.
+fn packets_per_ack(mtu: u16) -> u32 {
+    (BYTES_PER_ACK / u32::from(mtu)).clamp(2, 10)
+}
+
+const BYTES_PER_ACK: u32 = 90_000;
+
+/// What a data link may have unacknowledged, once it is known how many of them share the peers' buffers.
+/// Beyond loopback the links' own rates keep them short.
+pub(crate) fn link_window(kind: LinkKind, ip: IpAddr, links: usize, receive_bytes: usize) -> Option<u64> {
+    let LinkKind::Data { link, lanes, .. } = kind else { return None };
+    let share = (receive_bytes / links.max(1)) as u64;
+    ip.is_loopback().then(|| lane_window(&link, lanes, ip).min(share.max(SMALLEST_WINDOW)))
+}
+
 /// What may be unacknowledged on one lane.
 fn lane_window(link: &LinkSpec, lanes: usize, ip: IpAddr) -> u64 {
     let usual = if ip.is_loopback() { LOOPBACK_WINDOW } else { DATA_WINDOW };
@@ -216,11 +247,7 @@ fn idle_timeout(kind: LinkKind) -> IdleTimeout {
 fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut discovery = MtuDiscoveryConfig::default();
-    let mtu = match kind {
-        LinkKind::Control => None,
-        LinkKind::Data { link, .. } => link.mtu,
-    };
-    discovery.upper_bound(ceiling(mtu, ip)).minimum_change(200);
+    discovery.upper_bound(ceiling(kind.mtu(), ip)).minimum_change(200);
     config
         .initial_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(discovery))
@@ -239,7 +266,8 @@ fn transport(kind: LinkKind, ip: IpAddr) -> TransportConfig {
         LinkKind::Data { link, lanes, .. } => {
             // Fewer acknowledgements: each costs both ends about as much as a data packet.
             let mut acks = AckFrequencyConfig::default();
-            acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(Duration::from_millis(5)));
+            acks.ack_eliciting_threshold(VarInt::from_u32(packets_per_ack(ceiling(link.mtu, ip))))
+                .max_ack_delay(Some(Duration::from_millis(5)));
             let window = lane_window(&link, lanes, ip);
             let receive = VarInt::from_u64(2 * window).unwrap_or(VarInt::MAX);
             config

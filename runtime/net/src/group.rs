@@ -7,10 +7,10 @@
 //! arithmetic.
 //!
 //! Bounds: a segment is at most `segment_bytes`; a few of them a lane are packed and wait for QUIC, which
-//! holds at most its send window; on each lane a peer may be ahead of us by `staging_bytes`, beyond that its
-//! sends wait; and for a submitted round at most what its program receives is staged. Receiving a segment of
-//! a submitted round never waits for sending: no cycle of full queues can form among ranks that submit their
-//! rounds in the same order, and the deadline of a round ends what others make of it.
+//! holds at most its send window; on each lane `staging_bytes` may wait for their turn, beyond a peer's share
+//! of that its sends wait. No cycle of waits can form among ranks that submit their rounds in the same order:
+//! what a rank contributes to a round waits for nobody, and where all who are waited for are held up, they are
+//! let go on (`Shell::let_go_on`); the deadline of a round ends what others make of it.
 //! Frames of class gradient, and partial sums of any class, never go to nor are taken from another zone.
 
 mod counters;
@@ -22,6 +22,7 @@ mod lane;
 mod link;
 mod outbox;
 mod payload;
+mod pool;
 mod shell;
 
 use std::net::SocketAddr;
@@ -69,8 +70,9 @@ pub struct FormSpec {
     pub members: Vec<Member>,
     /// How long it may take until all links stand.
     pub deadline: Duration,
-    /// How many bytes each peer may send on each lane for rounds that are not submitted here yet; then its
-    /// sends wait. Ranks that submit in different orders may be apart by no more.
+    /// How many bytes of all peers may wait on each lane for their turn, or for rounds that are not submitted
+    /// here yet; beyond a peer's share its sends wait. Ranks that submit in different orders may be apart by no
+    /// more.
     pub staging_bytes: usize,
     /// Longest payload of a segment.
     pub segment_bytes: usize,

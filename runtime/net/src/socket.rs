@@ -30,7 +30,7 @@ const LONGEST_SEND: usize = 65_507;
 /// Longest train of packets that the kernel hands over as one.
 const LONGEST_TRAIN: usize = 65_536;
 /// Trains read at once: what is read stays in the cache until it has been decrypted.
-const TRAINS_PER_READ: usize = 4;
+const TRAINS_PER_READ: usize = 2;
 /// Asked of the kernel, which clamps at `net.core.rmem_max` and `wmem_max` where the process may not exceed
 /// them.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
@@ -49,11 +49,7 @@ pub(crate) fn widen_buffers(socket: &UdpSocket) -> io::Result<SocketBuffers> {
         sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER_BYTES)?;
     }
     sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER_BYTES)?;
-    // Linux reports twice what it grants: its own bookkeeping counts too.
-    let granted = SocketBuffers {
-        receive_bytes: sockopt::socket_recv_buffer_size(socket)? / 2,
-        send_bytes: sockopt::socket_send_buffer_size(socket)? / 2,
-    };
+    let granted = granted(socket)?;
     if granted.receive_bytes < SOCKET_BUFFER_BYTES {
         tracing::debug!(
             granted_bytes = granted.receive_bytes,
@@ -62,6 +58,15 @@ pub(crate) fn widen_buffers(socket: &UdpSocket) -> io::Result<SocketBuffers> {
         );
     }
     Ok(granted)
+}
+
+/// What the kernel has granted so far.
+pub(crate) fn granted(socket: &UdpSocket) -> io::Result<SocketBuffers> {
+    // Linux reports twice what it grants: its own bookkeeping counts too.
+    Ok(SocketBuffers {
+        receive_bytes: sockopt::socket_recv_buffer_size(socket)? / 2,
+        send_bytes: sockopt::socket_send_buffer_size(socket)? / 2,
+    })
 }
 
 /// A socket with capped batches and reads.

@@ -113,9 +113,9 @@ impl Worker {
         };
         let payloads: Vec<Option<Vec<u8>>> = terms.iter().map(take).collect();
         let pieces: Vec<[&[u8]; 1]> = payloads.iter().map(|p| [p.as_deref().unwrap_or_default()]).collect();
-        let operand = |(term, pieces)| match term {
-            &Term::Own(level) => Operand::Own(level),
-            &Term::From { codec, .. } => Operand::Received { codec, pieces },
+        let operand = |(term, pieces): (&Term, _)| match *term {
+            Term::Own(level) => Operand::Own(level),
+            Term::From { codec, .. } => Operand::Received { codec, pieces },
         };
         let operands: Vec<Operand<'_>> =
             terms.iter().zip(pieces.iter().map(<[_; 1]>::as_slice)).map(operand).collect();

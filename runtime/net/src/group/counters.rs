@@ -12,6 +12,8 @@ pub struct Counters {
     progress: AtomicU64,
     outdated: AtomicU64,
     preserved: AtomicU64,
+    staged: AtomicU64,
+    most_staged: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ impl Counters {
             progress: AtomicU64::new(0),
             outdated: AtomicU64::new(0),
             preserved: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
+            most_staged: AtomicU64::new(0),
         }
     }
 
@@ -64,6 +68,20 @@ impl Counters {
     /// Frames of an older generation or attempt, which were dropped.
     pub fn outdated_frames(&self) -> u64 {
         self.outdated.load(Ordering::Relaxed)
+    }
+
+    /// The most payload bytes that ever waited here for their turn at once.
+    pub fn most_staged_bytes(&self) -> u64 {
+        self.most_staged.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn on_staged(&self, bytes: usize) {
+        let staged = self.staged.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        self.most_staged.fetch_max(staged, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_unstaged(&self, bytes: usize) {
+        self.staged.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes that were copied so that a failure loses nothing.

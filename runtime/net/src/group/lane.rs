@@ -23,7 +23,7 @@ use super::{Aborter, FormError, FormSpec, Group, form};
 use crate::endpoint::{self, BindError, LinkKind};
 use crate::identity::{Alpn, Identity};
 use crate::loss::CloseCode;
-use crate::socket::Emulation;
+use crate::socket::{self, Emulation};
 
 /// How a worker's lanes are bound.
 #[derive(Debug, Clone)]
@@ -54,6 +54,8 @@ pub struct LaneListener {
     pub(super) starts: Vec<oneshot::Sender<Work>>,
     pub(super) threads: Vec<LaneThread>,
     aborter: Aborter,
+    /// What the kernel granted each lane's socket.
+    receive_bytes: usize,
 }
 
 /// A lane's thread. It ends when its work does, or when none comes.
@@ -102,7 +104,7 @@ impl LaneListener {
         let aborter = Aborter { cause: Arc::new(cause) };
         let identity = identity.clone();
         let (addresses, starts, threads) = (Vec::new(), Vec::new(), Vec::new());
-        LaneListener { identity, kind, addresses, starts, threads, aborter }
+        LaneListener { identity, kind, addresses, starts, threads, aborter, receive_bytes: 0 }
     }
 
     fn add(
@@ -115,12 +117,18 @@ impl LaneListener {
         let socket = endpoint::bind(ip, ports)?;
         let failed = |source| BindError::Socket { address: SocketAddr::new(ip, 0), source };
         let address = socket.local_addr().map_err(failed)?;
+        let usual = endpoint::usual_data_mtu(&socket, ip).map_err(failed)?;
+        self.receive_bytes = socket::granted(&socket).map_err(failed)?.receive_bytes;
+        if let LinkKind::Data { link, .. } = &mut self.kind {
+            link.mtu.get_or_insert(usual);
+        }
+        let mtu = self.kind.mtu();
         let server = endpoint::server(&self.identity, Alpn::Data, self.kind, ip)?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BindError::Thread)?;
         let endpoint = {
             let _entered = runtime.enter();
-            endpoint::endpoint(socket, Some(server), settings.link.mtu, settings.emulation.as_ref())?
+            endpoint::endpoint(socket, Some(server), mtu, settings.emulation.as_ref())?
         };
         let (start, work) = oneshot::channel::<Work>();
         let thread = std::thread::Builder::new()
@@ -155,7 +163,7 @@ impl LaneListener {
     where
         B: hcrun_protocol::buffers::Buffers + Send + 'static,
     {
-        let LaneListener { identity, kind, starts, threads, aborter, .. } = self;
+        let LaneListener { identity, kind, starts, threads, aborter, receive_bytes, .. } = self;
         let counters = Arc::new(Counters::new(spec.members.len()));
         let (hub, inbox) = link::hub();
         let (commands, orders) = mpsc::unbounded_channel();
@@ -168,6 +176,7 @@ impl LaneListener {
                 identity: identity.clone(),
                 kind,
                 lane,
+                receive_bytes,
                 spec: spec.clone(),
                 hub: hub.clone(),
                 counters: counters.clone(),
@@ -219,6 +228,7 @@ struct Part {
     identity: Identity,
     kind: LinkKind,
     lane: usize,
+    receive_bytes: usize,
     spec: FormSpec,
     hub: Hub,
     counters: Arc<Counters>,
@@ -244,6 +254,10 @@ impl Part {
     }
 
     fn open(&self, link: Link, tasks: &mut JoinSet<()>) -> Port {
+        let (ip, links) = (link.connection.remote_address().ip(), self.spec.members.len() - 1);
+        if let Some(window) = endpoint::link_window(self.kind, ip, links, self.receive_bytes) {
+            link.connection.set_send_window(window);
+        }
         link::open(link, self.lane, &self.spec, &self.counters, &self.hub, tasks)
     }
 }

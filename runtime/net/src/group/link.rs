@@ -19,11 +19,11 @@ use crate::loss::LinkLoss;
 /// A segment on its way out: header, then payload.
 pub(super) type Outgoing = [Bytes; 2];
 
-/// A segment that has come in. While it is kept, so is its share of what its peer may send ahead.
+/// A segment that has come in, with its share of what its peer may have here that waits for its turn.
 pub(super) struct Arrival {
     pub(super) header: SegmentHeader,
     pub(super) payload: Payload,
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// What a reader tells the shell.
@@ -71,6 +71,7 @@ pub(super) struct Port {
     pub(super) connection: Connection,
     pub(super) queue: mpsc::UnboundedSender<Outgoing>,
     pub(super) report: LinkReport,
+    pub(super) staging: Arc<Semaphore>,
 }
 
 /// Starts the tasks of a link on the runtime of its lane.
@@ -85,8 +86,9 @@ pub(super) fn open(
     let Link { member, connection, report } = link;
     let peer = member.rank;
     let me = &spec.members[spec.me.index()];
-    // Every segment fits alone.
-    let staging_bytes = spec.staging_bytes.max(spec.segment_bytes + HEADER_BYTES);
+    // Every segment fits alone, and one more while it waits.
+    let share = spec.staging_bytes / (spec.members.len() - 1).max(1);
+    let staging_bytes = share.max(2 * (spec.segment_bytes + HEADER_BYTES));
     let grains = staging_bytes.div_ceil(GRAIN_BYTES).min(Semaphore::MAX_PERMITS);
     let rules = Rules {
         job: spec.job,
@@ -95,8 +97,9 @@ pub(super) fn open(
         same_zone: member.zone == me.zone,
         segment_bytes: spec.segment_bytes,
         counters: counters.clone(),
-        ahead: Arc::new(Semaphore::new(grains)),
+        staging: Arc::new(Semaphore::new(grains)),
     };
+    let staging = rules.staging.clone();
     let (queue, segments) = mpsc::unbounded_channel();
     let (events, notices) = (hub.events.clone(), hub.notices.clone());
     tasks.spawn(read(connection.clone(), rules, events));
@@ -105,7 +108,7 @@ pub(super) fn open(
         let result = write(writing, peer, lane, segments, &notices).await;
         drop(notices.send(Notice::Ended { peer, result }));
     });
-    Port { peer, lane, connection, queue, report }
+    Port { peer, lane, connection, queue, report, staging }
 }
 
 /// What a permit stands for.
@@ -119,9 +122,8 @@ struct Rules {
     same_zone: bool,
     segment_bytes: usize,
     counters: Arc<Counters>,
-    /// Room for segments whose rounds are not submitted here. While there is none the peer's sends wait in
-    /// QUIC.
-    ahead: Arc<Semaphore>,
+    /// Room for segments that wait for their turn. While there is none the peer's sends wait in QUIC.
+    staging: Arc<Semaphore>,
 }
 
 /// Writes until the queue is closed, then waits until the peer has acknowledged everything.
@@ -241,7 +243,7 @@ async fn next(stream: &mut Incoming, rules: &Rules) -> Result<Option<Arrival>, E
     let bytes = HEADER_BYTES + header.payload_bytes();
     // Never closed, and never asked for more than there is in all.
     let grains = u32::try_from(bytes.div_ceil(GRAIN_BYTES)).unwrap_or(u32::MAX);
-    let permit = rules.ahead.clone().acquire_many_owned(grains).await;
+    let permit = rules.staging.clone().acquire_many_owned(grains).await;
     let permit = permit.map_err(|_| End::Loss(LinkLoss::ClosedHere))?;
     let payload = stream.payload(header.payload_bytes()).await?;
     if header.generation < rules.generation {
@@ -249,7 +251,7 @@ async fn next(stream: &mut Incoming, rules: &Rules) -> Result<Option<Arrival>, E
         return Ok(None);
     }
     rules.counters.on_received(rules.peer, header.class, bytes);
-    Ok(Some(Arrival { header, payload, _permit: permit }))
+    Ok(Some(Arrival { header, payload, permit }))
 }
 
 impl Rules {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hcrun_protocol::buffers::Buffers;
@@ -10,9 +11,10 @@ use hcrun_protocol::frame::{HEADER_BYTES, SegmentHeader};
 use hcrun_protocol::round::{Input, RoundId};
 use hcrun_protocol::schedule::{Coverage, Level, Phase};
 use hcrun_protocol::{Rank, ZoneId};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::link::{Outgoing, Port};
+use super::pool::Pool;
 use super::shell::Shell;
 use super::{FormSpec, RoundError};
 use crate::loss::{self, CloseCode, LinkLoss};
@@ -34,6 +36,7 @@ pub(super) struct Outbox {
     peers: BTreeMap<Rank, Peer>,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
+    pool: Pool,
 }
 
 struct Peer {
@@ -49,18 +52,20 @@ struct Peer {
 
 struct LanePort {
     connection: quinn::Connection,
+    /// What the peer may still have here that waits for its turn.
+    staging: Arc<Semaphore>,
     queue: mpsc::UnboundedSender<Outgoing>,
 }
 
-/// Segments a lane has besides what QUIC has taken: one to follow at once, and one while that is packed.
-const AHEAD: usize = 2;
+/// Segments a lane has besides what QUIC has taken. More would only push what is packed out of the cache.
+const AHEAD: usize = 1;
 
 impl Outbox {
     pub(super) fn new(spec: &FormSpec, ports: Vec<Port>) -> Outbox {
         let mut peers: BTreeMap<Rank, Peer> = BTreeMap::new();
         let mut ports = ports;
         ports.sort_by_key(|port| port.lane);
-        for Port { peer, connection, queue, .. } in ports {
+        for Port { peer, connection, queue, staging, .. } in ports {
             let zone = spec.members[peer.index()].zone.clone();
             let entry = peers.entry(peer).or_insert_with(|| Peer {
                 zone,
@@ -69,20 +74,20 @@ impl Outbox {
                 waiting: BTreeMap::new(),
                 left: None,
             });
-            entry.lanes.push(LanePort { connection, queue });
+            entry.lanes.push(LanePort { connection, queue, staging });
         }
         for peer in peers.values_mut() {
             peer.room = (0..AHEAD).flat_map(|_| 0..peer.lanes.len()).collect();
         }
-        Outbox { peers, jobs: BTreeMap::new(), next_job: 0 }
+        Outbox { peers, jobs: BTreeMap::new(), next_job: 0, pool: Pool::default() }
     }
 
     pub(super) fn queue(&mut self, age: u64, job: Job, to: &[Rank]) {
         let key = self.next_job;
         self.next_job += 1;
-        for peer in to {
+        for rank in to {
             // One that is no member is found when it is sent to.
-            if let Some(peer) = self.peers.get_mut(peer) {
+            if let Some(peer) = self.peers.get_mut(rank) {
                 peer.waiting.insert((age, key), key);
             }
         }
@@ -107,6 +112,12 @@ impl Outbox {
 
     pub(super) fn loss_of(&self, peer: Rank) -> Option<LinkLoss> {
         self.peers.get(&peer)?.left.clone()
+    }
+
+    /// Whether all lanes of the peer have used up their staging.
+    pub(super) fn is_held_up(&self, peer: Rank) -> bool {
+        let lanes = self.peers.get(&peer).map_or(&[][..], |peer| &peer.lanes);
+        lanes.iter().all(|lane| lane.staging.available_permits() == 0)
     }
 
     /// Closes the links to one peer or to all.
@@ -202,10 +213,11 @@ impl<B: Buffers> Shell<B> {
         let payload = match &job.packed {
             Some(packed) => packed.clone(),
             None => {
-                let mut payload = Vec::with_capacity(job.codec.payload_bytes(dtype, job.range.len()));
+                let mut payload = self.outbox.pool.take();
+                payload.reserve(job.codec.payload_bytes(dtype, job.range.len()));
                 let packing = Packing { codec: job.codec, phase: job.phase, source: me };
                 active.buffers.encode(job.level, job.range.clone(), packing, &mut payload);
-                Bytes::from(payload)
+                self.outbox.pool.lend(payload)
             }
         };
         if job.codec.is_lossy() {

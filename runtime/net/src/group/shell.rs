@@ -14,7 +14,7 @@ use hcrun_protocol::dtype::ReduceOp;
 use hcrun_protocol::round::{Cause, Input, Output, Round, RoundId};
 use hcrun_protocol::schedule::{Coverage, Level, Phase, Term};
 use hcrun_protocol::{Rank, Step, Time, ZoneId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::counters::Counters;
 use super::early::Early;
@@ -68,9 +68,16 @@ pub(super) struct Active<B> {
     ranks: usize,
     program: Arc<hcrun_protocol::schedule::Program>,
     /// Payloads until the machine takes them. It refuses what is not in the program, which bounds them.
-    staged: BTreeMap<(Rank, usize, Phase), Payload>,
+    staged: BTreeMap<(Rank, usize, Phase), Staged>,
     /// How many segments each peer still owes.
     owed: BTreeMap<Rank, usize>,
+}
+
+/// A payload that waits for its turn.
+struct Staged {
+    payload: Payload,
+    /// None once its peer was let go on regardless.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// More rounds than any two steps have. Older ones are forgotten: their repetition then counts as early.
@@ -133,6 +140,7 @@ impl<B: Buffers> Shell<B> {
                 }
                 continue;
             }
+            self.let_go_on();
             let wake = self.next_wake();
             tokio::select! {
                 Some(notice) = inbox.notices.recv() => worked += self.on_notice(notice),
@@ -148,6 +156,22 @@ impl<B: Buffers> Shell<B> {
             }
         }
         self.close(inbox).await;
+    }
+
+    /// Where every peer that is waited for is held up, what is waited for lies behind what is staged: ranks
+    /// submitted their rounds in different orders. Then staging is bounded by what the rounds receive.
+    fn let_go_on(&mut self) {
+        let owing = |active: &Active<B>| {
+            let owing = active.owed.iter().filter(|(_, owed)| **owed > 0);
+            owing.map(|(peer, _)| *peer).collect::<Vec<_>>()
+        };
+        let awaited: BTreeSet<Rank> = self.active.values().flat_map(owing).collect();
+        if awaited.is_empty() || !awaited.iter().all(|peer| self.outbox.is_held_up(*peer)) {
+            return;
+        }
+        for active in self.active.values_mut() {
+            active.staged.values_mut().for_each(|staged| drop(staged.permit.take()));
+        }
     }
 
     fn next_wake(&self) -> Instant {
@@ -272,7 +296,7 @@ impl<B: Buffers> Shell<B> {
     /// Hands a segment to its round.
     fn deliver(&mut self, from: Rank, id: RoundId, arrival: Arrival) {
         let Some(active) = self.active.get_mut(&id) else { return };
-        let Arrival { header, payload, .. } = arrival;
+        let Arrival { header, payload, permit } = arrival;
         // A header whose range is no range was refused when it was decoded.
         let (None, Some(range)) = (active.fault(from, &header), header.range()) else {
             let fault = active.fault(from, &header);
@@ -281,7 +305,9 @@ impl<B: Buffers> Shell<B> {
         if let Some(owed) = active.owed.get_mut(&from) {
             *owed = owed.saturating_sub(1);
         }
-        active.staged.insert((from, range.start, header.phase), payload);
+        self.counters.on_staged(payload.len());
+        let staged = Staged { payload, permit: Some(permit) };
+        active.staged.insert((from, range.start, header.phase), staged);
         self.feed(id, Input::Arrived { from, range, phase: header.phase });
     }
 
@@ -314,7 +340,9 @@ impl<B: Buffers> Shell<B> {
             }
             Output::Reduce { range, terms, into, total } => {
                 let bytes = range.len() * terms.len() * active.buffers.dtype().bytes();
-                match active.reduce(range.clone(), &terms, into, total) {
+                let payloads = active.take_staged(&range, &terms);
+                self.counters.on_unstaged(payloads.iter().map(Payload::len).sum());
+                match active.reduce(range.clone(), &terms, &payloads, into, total) {
                     Ok(()) => self.feed(id, Input::Reduced { range }),
                     Err((from, fault)) => self.on_fault(from, id.step, SegmentFault::Payload(fault)),
                 }
@@ -464,21 +492,27 @@ impl<B: Buffers> Active<B> {
         self.schedule
     }
 
-    /// Takes the staged payloads; says whose does not fit.
+    /// One payload a term, empty for the own ones.
+    fn take_staged(&mut self, range: &std::ops::Range<usize>, terms: &[Term]) -> Vec<Payload> {
+        let take = |term: &Term| match term {
+            Term::Own(_) => Payload::default(),
+            Term::From { rank, phase, .. } => {
+                let staged = self.staged.remove(&(*rank, range.start, *phase));
+                staged.map(|staged| staged.payload).unwrap_or_default()
+            }
+        };
+        terms.iter().map(take).collect()
+    }
+
+    /// Says whose payload does not fit.
     fn reduce(
         &mut self,
         range: std::ops::Range<usize>,
         terms: &[Term],
+        payloads: &[Payload],
         into: Level,
         total: bool,
     ) -> Result<(), (Rank, hcrun_protocol::buffers::BufferError)> {
-        let take = |term: &Term| match term {
-            Term::Own(_) => Payload::default(),
-            Term::From { rank, phase, .. } => {
-                self.staged.remove(&(*rank, range.start, *phase)).unwrap_or_default()
-            }
-        };
-        let payloads: Vec<Payload> = terms.iter().map(take).collect();
         let pieces: Vec<Vec<&[u8]>> = payloads.iter().map(Payload::pieces).collect();
         let operand = |(term, pieces)| match (term, pieces) {
             (&Term::Own(level), _) => Operand::Own(level),
