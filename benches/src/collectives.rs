@@ -105,7 +105,7 @@ pub(crate) fn run(words: Words) -> anyhow::Result<()> {
     }
     let sides = [Some(&hcrun), gloo.as_ref()].into_iter().flatten();
     let sides = sides.map(|party| party.description.clone()).collect();
-    let bounds = bounds::judge(&link, options.ranks, &rows);
+    let bounds = bounds::judge(&link, &options, &rows);
     let (schema, rounds) = (1, options.rounds);
     let results = Results {
         schema,

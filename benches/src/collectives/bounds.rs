@@ -6,6 +6,7 @@ use hcrun_protocol::dtype::Codec;
 use serde::Serialize;
 
 use super::Row;
+use super::options::Options;
 use crate::link::Link;
 
 /// One bound and how a run stands to it.
@@ -96,12 +97,13 @@ const GOODPUTS: &[Goodput] = &[
     },
 ];
 
-pub(super) fn judge(link: &Link, ranks: usize, rows: &[Row]) -> Vec<Verdict> {
-    rows.iter().filter_map(|row| judge_row(link, ranks, row)).collect()
+pub(super) fn judge(link: &Link, options: &Options, rows: &[Row]) -> Vec<Verdict> {
+    let emulated = options.emulate.map(|link| (link.rate.0, link.round_trip.0, link.loss));
+    rows.iter().filter_map(|row| judge_row(emulated.or(link.known()), options.ranks, row)).collect()
 }
 
-fn judge_row(link: &Link, ranks: usize, row: &Row) -> Option<Verdict> {
-    let Some((rate_bps, rtt_us, loss)) = link.known() else {
+fn judge_row(link: Option<(u64, u64, f64)>, ranks: usize, row: &Row) -> Option<Verdict> {
+    let Some((rate_bps, rtt_us, loss)) = link else {
         let matches = |(its, bytes, codec, _): &&(usize, usize, Codec, f64)| {
             (*its, *bytes, *codec, 1) == (ranks, row.bytes, row.codec, row.count)
         };
@@ -116,6 +118,8 @@ fn judge_row(link: &Link, ranks: usize, row: &Row) -> Option<Verdict> {
             && row.codec == Codec::None
     })?;
     let got = row.hcrun.busbw_gb_per_s * 8e3;
-    let what = format!("{ranks} ranks, {} x {} bytes on {link}: Mbit/s a link", row.count, row.bytes);
+    let (rate, rtt) = (rate_bps / 1_000_000, rtt_us / 1_000);
+    let what =
+        format!("{ranks} ranks, {} x {} bytes, {rate} Mbit/s, {rtt} ms: Mbit/s a link", row.count, row.bytes);
     Some(Verdict { what, bound: goodput.mbit_per_s, got, kept: got >= goodput.mbit_per_s })
 }

@@ -11,12 +11,14 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 
+use super::rank::Emulate;
 use crate::arguments::Words;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench collectives [--ranks 2] [--sizes 64KiB,64MiB] [--codec none,bf16] [--count 1]
          [--algorithm NAME] [--lanes N] [--segment 256KiB] [--mtu N] [--congestion NAME]
-         [--rate 200Mbit --round-trip-ms 40] [--rounds N] [--peer gloo --python PATH] [--json] [--out FILE]";
+         [--rate 200Mbit --round-trip-ms 40 [--emulate [--loss 0.001]]] [--rounds N]
+          [--peer gloo --python PATH] [--json] [--out FILE]";
 
 pub(crate) struct Options {
     pub(crate) ranks: usize,
@@ -27,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) lanes: usize,
     pub(crate) segment_bytes: usize,
     pub(crate) link: LinkSpec,
+    pub(crate) emulate: Option<Emulate>,
     pub(crate) rounds: usize,
     /// The Python that has PyTorch, if there is a peer.
     pub(crate) python: Option<String>,
@@ -45,12 +48,13 @@ impl Options {
             lanes: 1,
             segment_bytes: 256 << 10,
             link: LinkSpec::default(),
+            emulate: None,
             rounds: 5,
             python: None,
             json: false,
             out: None,
         };
-        let mut peer = None;
+        let (mut peer, mut emulate, mut loss) = (None, false, 0.0);
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--ranks" => options.ranks = words.count(&word)?,
@@ -66,6 +70,8 @@ impl Options {
                 "--round-trip-ms" => {
                     options.link.round_trip = Some(Span::from_millis(words.count(&word)?));
                 }
+                "--emulate" => emulate = true,
+                "--loss" => loss = words.value(&word)?.parse().context("--loss")?,
                 "--rounds" => options.rounds = words.count(&word)?,
                 "--peer" => peer = Some(words.value(&word)?),
                 "--python" => options.python = Some(words.value(&word)?),
@@ -73,6 +79,14 @@ impl Options {
                 "--out" => options.out = Some(words.value(&word)?.into()),
                 _ => return Err(words.unknown(&word)),
             }
+        }
+        if emulate {
+            let (Some(rate), Some(round_trip)) = (options.link.rate, options.link.round_trip) else {
+                bail!("--emulate needs --rate and --round-trip-ms\n{USAGE}");
+            };
+            options.emulate = Some(Emulate { rate, round_trip, loss });
+            // Loopback would try longer packets than the links that are emulated.
+            options.link.mtu.get_or_insert(1_452);
         }
         match (peer.as_deref(), &options.python) {
             (None | Some("gloo"), None) if peer.is_some() => Err(words.missing("--python")),

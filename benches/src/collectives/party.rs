@@ -107,6 +107,7 @@ impl Party {
                 ip: link.address(link.host_of(index)).parse()?,
                 lanes: options.lanes,
                 link: options.link,
+                emulate: options.emulate,
             };
             talker.say(&serde_json::to_string(&bind)?)?;
             let bound: Bound = talker.hear()?;
@@ -120,7 +121,7 @@ impl Party {
         let description = serde_json::json!({
             "name": "hcrun", "encryption": "TLS 1.3, AES-128-GCM, mutual authentication",
             "lanes": options.lanes, "segment_bytes": options.segment_bytes, "link": options.link,
-            "mtu_at_start": mtu, "round_trip_us": round_trip,
+            "emulate": options.emulate, "mtu_at_start": mtu, "round_trip_us": round_trip,
         });
         Ok(Party { ranks, description, peer: false })
     }

@@ -9,11 +9,11 @@ use hcrun_kernels::host_buffers::HostBuffers;
 use hcrun_net::collective::{Communicator, Options};
 use hcrun_net::group::{FormSpec, LaneListener, LaneSettings, Member};
 use hcrun_net::identity::{IdentityPem, PeerName};
-use hcrun_net::socket::dropped_by_kernel;
+use hcrun_net::socket::{Emulation, dropped_by_kernel};
 use hcrun_protocol::dtype::Codec;
 use hcrun_protocol::job::Algorithm;
 use hcrun_protocol::link::LinkSpec;
-use hcrun_protocol::{Generation, Rank, SlotId, Span, ZoneId};
+use hcrun_protocol::{BitsPerSec, Generation, Rank, SlotId, Span, ZoneId};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,30 @@ pub(super) struct Bind {
     pub(super) ip: IpAddr,
     pub(super) lanes: usize,
     pub(super) link: LinkSpec,
+    pub(super) emulate: Option<Emulate>,
+}
+
+/// A link inside the process, in place of a laboratory's: for more ranks than a relay could serve here.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Emulate {
+    pub(crate) rate: BitsPerSec,
+    pub(crate) round_trip: Span,
+    pub(crate) loss: f64,
+}
+
+impl Emulate {
+    /// What a rank sends; queues hold a round trip, as a laboratory's do.
+    fn of_rank(self, rank: Rank) -> Emulation {
+        let held = self.rate.bytes_in(self.round_trip).0.max(256 << 10);
+        Emulation {
+            seed: u64::from(rank.0) + 1,
+            delay: Span(self.round_trip.0 / 2),
+            rate: Some(self.rate),
+            queue_bytes: usize::try_from(held).unwrap_or(usize::MAX),
+            loss: self.loss,
+            ..Emulation::default()
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,7 +114,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         lanes: bind.lanes,
         silence: Duration::from_secs(30),
         link: bind.link,
-        emulation: None,
+        emulation: bind.emulate.map(|emulate| emulate.of_rank(bind.rank)),
     };
     let listener = LaneListener::bind(&identity, bind.ip, None, &settings)?;
     let addresses = listener.addresses().to_vec();

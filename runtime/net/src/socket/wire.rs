@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 
 use super::emulation::{Emulation, Emulator};
 
+/// Of IPv4 and UDP, which a real link carries too.
+const HEADER_BYTES: usize = 28;
+
 #[derive(Debug)]
 pub(super) struct Wire {
     shared: Arc<Shared>,
@@ -61,7 +64,7 @@ impl Wire {
         // A batch is as many packets on the link as it has segments.
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         for contents in transmit.contents.chunks(segment) {
-            for at in state.emulator.pass(now, contents.len()) {
+            for at in state.emulator.pass(now, contents.len() + HEADER_BYTES) {
                 let packet = Packet {
                     destination: transmit.destination,
                     source: transmit.src_ip,
