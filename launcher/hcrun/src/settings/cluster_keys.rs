@@ -16,7 +16,7 @@ const NETWORK: &[Key] = keys! {
     "congestion" Kind::Words(&["cubic", "bbr", "provisioned"]), Some("\"cubic\""), "Who decides how much is on its way: `cubic` is fair to others and slow on long links that lose packets, `bbr` minds loss less and is experimental, `provisioned` keeps a link of known rate full that is this job's alone. The last needs `rate`; on a shared link it takes more than its share.";
     "rate" Kind::Rate, Some("unknown"), "What passes between two zones in each direction; sizes windows, and the pace of `provisioned`.";
     "round_trip_ms" Kind::Whole { min: 1, max: 10_000 }, Some("measured"), "Round trip between zones in milliseconds; sizes windows from the first packet on.";
-    "mtu" Kind::Whole { min: 1_200, max: 65_000 }, Some("9000 on loopback, else 1452"), "Longest UDP payload that links try; what does not pass is found out. 8952 where every hop takes jumbo frames: larger packets cost less work a byte.";
+    "mtu" Kind::Whole { min: 1_200, max: 65_000 }, Some("64000 on loopback, else 1452"), "Longest UDP payload that links try; what does not pass is found out. 8952 where every hop takes jumbo frames: larger packets cost less work a byte.";
 };
 
 const ZONE: &[Key] = keys! {
