@@ -4,6 +4,7 @@
 
 mod curves;
 mod equality;
+mod exchange;
 mod forged;
 mod inputs;
 mod ledger;
