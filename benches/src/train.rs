@@ -29,7 +29,8 @@ use workload::Workload;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench train --peer torch-ddp --python PATH [--steps N] [--rounds N] [--batch N]
-           [--codec f32,bf16,f16,int8,int4] [--bucket-mib N] [--hcrun PATH] [--json] [--out FILE]";
+           [--codec f32,bf16,f16,int8,int4] [--bucket-mib N] [--congestion NAME]
+           [--hcrun PATH] [--json] [--out FILE]";
 
 /// Hosts of a laboratory that are used: private workers are on the first, public ones on the second.
 const HOSTS: usize = 2;
@@ -86,7 +87,7 @@ fn run_side(
     let folder = tempfile::tempdir().context("cannot make a temporary folder: is TMPDIR writable?")?;
     let folder = folder.path();
     let (steps, border) = match side {
-        Side::Hcrun { codec } => hcrun::train(hcrun, codec, workload, link, folder)?,
+        Side::Hcrun { codec } => hcrun::train(hcrun, codec, &options.congestion, workload, link, folder)?,
         Side::Peer { codec } => peer::train(options, codec, workload, link, folder)?,
     };
     ensure!(

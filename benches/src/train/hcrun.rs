@@ -61,6 +61,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
 pub(crate) fn train(
     program: &Path,
     codec: &str,
+    congestion: &str,
     workload: &Workload,
     link: &Link,
     folder: &Path,
@@ -78,8 +79,12 @@ pub(crate) fn train(
     if codec != "f32" {
         command.args(["--set", &format!("exchange.codec={codec}")]);
     }
-    if link.is_laboratory() {
-        write("cluster.toml", CLUSTER)?;
+    if let Some((rate_bps, rtt_us, _)) = link.known() {
+        let round_trip_ms = (rtt_us / 1_000).max(1);
+        let network = format!(
+            "[network]\nrate = {rate_bps}\nround_trip_ms = {round_trip_ms}\ncongestion = \"{congestion}\"\n"
+        );
+        write("cluster.toml", &format!("{network}{CLUSTER}"))?;
         command.args(["--wait-for-workers", "--listen", link.address(0)]);
     }
     let before = link.counted(0)?;

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) codecs: Vec<String>,
     /// The peer's largest gradient bucket; 25 is DDP's default.
     pub(crate) bucket_mib: u32,
+    /// hcrun's congestion controller on a laboratory's link, whose rate and round trip the cluster file says.
+    pub(crate) congestion: String,
     #[serde(skip)]
     pub(crate) python: PathBuf,
     /// Built from this source where it is not given.
@@ -44,6 +46,7 @@ impl Options {
             batch: 16,
             codecs: vec!["f32".to_owned()],
             bucket_mib: 25,
+            congestion: "provisioned".to_owned(),
             python: PathBuf::new(),
             hcrun: None,
             json: false,
@@ -56,6 +59,7 @@ impl Options {
                 "--steps" => options.steps = words.count("--steps")?,
                 "--rounds" => options.rounds = words.count("--rounds")?,
                 "--batch" => options.batch = words.count("--batch")?,
+                "--congestion" => options.congestion = words.value("--congestion")?,
                 "--bucket-mib" => options.bucket_mib = words.count("--bucket-mib")?,
                 "--codec" => options.codecs = codecs(&words.value("--codec")?)?,
                 "--hcrun" => options.hcrun = Some(std::path::absolute(words.value("--hcrun")?)?),

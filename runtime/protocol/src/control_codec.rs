@@ -68,6 +68,9 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::link::{Congestion, LinkSpec};
+    use crate::time::Span;
+    use crate::units::BitsPerSec;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     enum Message {
@@ -85,6 +88,19 @@ mod tests {
     fn messages_read_back() {
         for message in [hello(), Message::Progress(u64::MAX), Message::Flag(true), Message::Loss(-0.5)] {
             assert_eq!(decode::<Message>(&encode(&message).unwrap()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_link_travels() {
+        let link = LinkSpec {
+            congestion: Congestion::Provisioned,
+            rate: Some(BitsPerSec(200_000_000)),
+            round_trip: Some(Span::from_millis(40)),
+            mtu: Some(1_452),
+        };
+        for link in [link, LinkSpec::default()] {
+            assert_eq!(decode::<LinkSpec>(&encode(&link).unwrap()).unwrap(), link);
         }
     }
 

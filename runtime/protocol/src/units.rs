@@ -50,8 +50,9 @@ impl From<Bytes> for String {
 }
 
 /// A rate of data; read and written as `"200Mbit"`, `"10 Gbit"` or a bare number of bits per second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "BytesText", into = "String")]
+///
+/// Control messages carry the number: their encoding does not say what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BitsPerSec(pub u64);
 
 /// Why a text is not a rate.
@@ -78,6 +79,26 @@ impl BitsPerSec {
     pub fn time_of(self, bytes: u64) -> crate::time::Span {
         let micros = (u128::from(bytes) * 8_000_000).div_ceil(u128::from(self.0.max(1)));
         crate::time::Span(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+impl Serialize for BitsPerSec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            String::from(*self).serialize(serializer)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BitsPerSec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<BitsPerSec, D::Error> {
+        if deserializer.is_human_readable() {
+            BitsPerSec::try_from(BytesText::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(deserializer).map(BitsPerSec)
+        }
     }
 }
 
@@ -152,6 +173,25 @@ pub fn bucket_ranges(elems: usize, bucket_bytes: Bytes) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_read_and_written_with_their_unit() {
+        for (text, bits, again) in [
+            ("200Mbit", 200_000_000, "200Mbit"),
+            ("10 Gbit", 10_000_000_000, "10Gbit"),
+            ("1500", 1_500, "1500bit"),
+        ] {
+            assert_eq!(BitsPerSec::parse(text), Ok(BitsPerSec(bits)));
+            let json = serde_json::to_string(&BitsPerSec(bits)).unwrap();
+            assert_eq!(json, format!("\"{again}\""));
+            assert_eq!(serde_json::from_str::<BitsPerSec>(&json).unwrap(), BitsPerSec(bits));
+        }
+        for wrong in ["", "0", "fast", "-1Mbit", "1.5Gbit", "99999999999Gbit"] {
+            assert!(BitsPerSec::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(BitsPerSec(8_000_000).bytes_in(crate::time::Span(1_500)), Bytes(1_500));
+        assert_eq!(BitsPerSec(3).time_of(1), crate::time::Span(2_666_667));
+    }
 
     #[test]
     fn sizes_read_back_what_was_written() {
