@@ -151,6 +151,12 @@ fn tell_differences(prepared: &Prepared, meta: &Meta, output: &Output) {
             differ.join(", ")
         ));
     }
+    let codec = job.exchange.codec;
+    if codec.is_lossy() {
+        output.note(&format!(
+            "what codec `{codec}` had rounded away by then is not in the checkpoint: losses differ a little from those of a run that was not stopped"
+        ));
+    }
 }
 
 #[cfg(test)]
