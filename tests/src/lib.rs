@@ -13,6 +13,7 @@ mod command;
 mod jobs;
 pub mod netns;
 mod processes;
+pub mod ranks;
 mod run;
 
 pub use command::{Command, Ended, Started};

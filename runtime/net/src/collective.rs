@@ -39,7 +39,7 @@ use hcrun_protocol::{BitsPerSec, Rank, Span, Step};
 
 use crate::group::{Group, RoundClasses, RoundSpec};
 
-pub use error::{CallError, Failed};
+pub use error::{CallError, FailCause, Failed};
 pub use options::Options;
 pub use pending::Pending;
 

@@ -98,7 +98,7 @@ impl LaneListener {
         Ok(listener)
     }
 
-    fn empty(identity: &Identity, lanes: usize, settings: &LaneSettings) -> LaneListener {
+    pub(super) fn empty(identity: &Identity, lanes: usize, settings: &LaneSettings) -> LaneListener {
         let kind = LinkKind::Data { silence: settings.silence, link: settings.link, lanes };
         let (cause, _) = watch::channel(None);
         let aborter = Aborter { cause: Arc::new(cause) };
@@ -107,7 +107,7 @@ impl LaneListener {
         LaneListener { identity, kind, addresses, starts, threads, aborter, receive_bytes: 0 }
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         lane: usize,
         ip: IpAddr,

@@ -19,6 +19,8 @@ use crate::identity::Identity;
 use crate::loss::LinkLoss;
 use crate::testing::{Fixture, JOB, LOOPBACK};
 
+mod lanes;
+
 const GENERATION: Generation = Generation(3);
 const LONG: Span = Span::from_secs(20);
 const ELEMS: usize = 3_000;
