@@ -38,8 +38,8 @@ impl Choice {
         let hop = self.round_trip.0 / 2;
         let time = |bytes: u64| self.rate.time_of(bytes).0;
         let everything = time(self.bytes.saturating_mul(ranks.saturating_sub(1)));
-        let shares = time(self.bytes / ranks.max(1) * 2 * ranks.saturating_sub(1));
-        let one_shot = hop.saturating_add(everything) <= (2 * hop).saturating_add(shares);
+        let shares = time((self.bytes / ranks.max(1)).saturating_mul(2 * ranks.saturating_sub(1)));
+        let one_shot = hop.saturating_add(everything) <= hop.saturating_mul(2).saturating_add(shares);
         if collective == Collective::AllReduce && (self.ranks <= 2 || one_shot) {
             Algorithm::OneShot
         } else if self.ranks > MANY_RANKS && self.bytes / ranks.max(1) >= RING_SHARE_BYTES {
