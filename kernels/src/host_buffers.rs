@@ -155,7 +155,7 @@ impl Buffers for HostBuffers {
 
     fn reduce(
         &mut self,
-        _into: Level,
+        into: Level,
         range: Range<usize>,
         operands: &[Operand<'_>],
         divisor: Option<usize>,
@@ -165,8 +165,11 @@ impl Buffers for HostBuffers {
         debug_assert!(divisor.is_none() || self.op == ReduceOp::Average, "only averages are divided");
         self.positions.clear();
         self.positions.resize(operands.len(), Position::default());
-        let reduction = Reduction { range, operands, divisor, positions: &mut self.positions };
-        for_any!(&mut self.levels, levels => reduction.run(self.op, levels));
+        let reduction = Reduction { range: range.clone(), operands, divisor, positions: &mut self.positions };
+        for_any!(&mut self.levels, levels => {
+            reduction.run(self.op, levels);
+            levels.mark_written(into, range);
+        });
         Ok(())
     }
 }

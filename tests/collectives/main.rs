@@ -1,5 +1,15 @@
-//! Processes that all-reduce, of which one is killed or stands still.
+//! Collectives over real QUIC on loopback: every rank is a thread of this process.
 //!
-//! All others end with an error that names it, in time, and go on without it.
+//! All axes in full: `cargo xtask matrix`.
 
-mod loss;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bits;
+mod codecs;
+mod in_flight;
+mod matrix;
+mod mismatches;
+mod programs;
+mod ranks;
+mod subgroups;
+mod values;

@@ -9,20 +9,20 @@ use super::element::Element;
 
 #[derive(Debug, Clone)]
 pub struct Levels<T> {
-    /// Out of place only: level 0, where it was not packed.
+    /// Out of place only: level 0, where it was not written.
     pub(super) input: Option<Vec<T>>,
     pub(super) output: Vec<T>,
-    /// Where level 0 is in `output` although there is an input: packing has changed it.
-    packed: Ranges,
+    /// Where level 0 is in `output` although there is an input: packing has changed it, or it was received.
+    written: Ranges,
 }
 
 impl<T: Element> Levels<T> {
     pub(super) fn in_place(values: Vec<T>) -> Levels<T> {
-        Levels { input: None, output: values, packed: Ranges::default() }
+        Levels { input: None, output: values, written: Ranges::default() }
     }
 
     pub(super) fn out_of_place(input: Vec<T>, output: Vec<T>) -> Levels<T> {
-        Levels { input: Some(input), output, packed: Ranges::default() }
+        Levels { input: Some(input), output, written: Ranges::default() }
     }
 
     pub(super) fn elems(&self) -> usize {
@@ -32,7 +32,7 @@ impl<T: Element> Levels<T> {
     /// The vector in which a range of a level lies, unless it is the output.
     pub(super) fn apart(&self, level: Level, range: &Range<usize>) -> Option<&[T]> {
         match &self.input {
-            Some(input) if level == Level(0) && !self.packed.contain(range) => Some(input),
+            Some(input) if level == Level(0) && !self.written.contain(range) => Some(input),
             _ => None,
         }
     }
@@ -44,10 +44,10 @@ impl<T: Element> Levels<T> {
 
     /// The range of the level in the output, for a change in place.
     pub(super) fn moved(&mut self, level: Level, range: Range<usize>) -> &mut [T] {
-        let Levels { input, output, packed } = self;
+        let Levels { input, output, written } = self;
         let into = &mut output[range.clone()];
         match input {
-            Some(input) if level == Level(0) && !packed.contain(&range) => {
+            Some(input) if level == Level(0) && !written.contain(&range) => {
                 into.copy_from_slice(&input[range]);
             }
             _ => {}
@@ -56,9 +56,9 @@ impl<T: Element> Levels<T> {
     }
 
     /// From here on the range of the level is in the output.
-    pub(super) fn mark_packed(&mut self, level: Level, range: Range<usize>) {
+    pub(super) fn mark_written(&mut self, level: Level, range: Range<usize>) {
         if self.input.is_some() && level == Level(0) {
-            self.packed.insert(range);
+            self.written.insert(range);
         }
     }
 }

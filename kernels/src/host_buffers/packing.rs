@@ -39,7 +39,7 @@ pub(super) fn pack(
             lost(wanted, decoded, &mut residual[block]);
         }
     }
-    levels.mark_packed(level, range);
+    levels.mark_written(level, range);
 }
 
 kernel! {

@@ -599,3 +599,16 @@ proptest! {
         prop_assert_eq!(&apart.into_vec::<f32>().unwrap(), &sums);
     }
 }
+
+#[test]
+fn out_of_place_what_was_received_is_sent_on() {
+    // As in a ring that gathers: level 0 comes from the neighbour before and goes to the one behind.
+    let mut buffers = HostBuffers::out_of_place(vec![1_u8, 2, 3], vec![0; 3]);
+    let received = Operand::Received { codec: Codec::None, pieces: &[&[7, 8]] };
+    buffers.reduce(Level(0), 0..2, &[received], None).unwrap();
+    let packing = Packing { codec: Codec::None, phase: Phase(2), source: Rank(0) };
+    let mut sent = Vec::new();
+    buffers.encode(Level(0), 0..2, packing, &mut sent);
+    buffers.encode(Level(0), 2..3, packing, &mut sent);
+    assert_eq!(sent, [7, 8, 3]);
+}

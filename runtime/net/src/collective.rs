@@ -214,7 +214,10 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
         dtype: DType,
         options: &Options,
     ) -> Result<Vec<std::ops::Range<usize>>, CallError> {
-        let schedule = self.schedule(Collective::ReduceScatter, None, elems, dtype, options)?;
+        // Inside one zone both have the same owners, and rings of types that they cannot sum gather all the same.
+        let one_zone = self.zones.len() == 1;
+        let collective = if one_zone { Collective::Gather } else { Collective::ReduceScatter };
+        let schedule = self.schedule(collective, None, elems, dtype, options)?;
         Ok(schedule.owned(self.group.me()).to_vec())
     }
 

@@ -106,7 +106,7 @@ impl Codec {
     /// Bytes of a payload of `elems` elements. The last block may be short.
     pub const fn payload_bytes(self, dtype: DType, elems: usize) -> usize {
         const SCALE_BYTES: usize = 2;
-        let scales = elems.div_ceil(self.block_elems()) * SCALE_BYTES;
+        let scales = elems.div_ceil(self.block_elems()).saturating_mul(SCALE_BYTES);
         match self {
             Codec::None => elems.saturating_mul(dtype.bytes()),
             Codec::Bf16 | Codec::F16 => elems.saturating_mul(2),

@@ -92,10 +92,13 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whose segment the next action lacks.
-    fn awaited(&self, interval: &Interval) -> Option<Rank> {
-        let Some(Action::Reduce { terms, .. }) = interval.actions.get(self.next) else { return None };
-        terms.iter().find_map(|term| match term {
+    /// Whose segments the next action lacks, in its order.
+    fn awaited<'a>(&'a self, interval: &'a Interval) -> impl Iterator<Item = Rank> + 'a {
+        let terms = match interval.actions.get(self.next) {
+            Some(Action::Reduce { terms, .. }) => terms.as_slice(),
+            _ => &[],
+        };
+        terms.iter().filter_map(|term| match term {
             Term::From { rank, phase, .. } if !self.arrived.contains(&(*rank, *phase)) => Some(*rank),
             _ => None,
         })
@@ -211,7 +214,7 @@ impl Round {
     fn advance(&mut self, index: usize) {
         let interval = &self.program.intervals[index];
         let progress = &mut self.progress[index];
-        if progress.busy || progress.unready > 0 || progress.awaited(interval).is_some() {
+        if progress.busy || progress.unready > 0 || progress.awaited(interval).next().is_some() {
             return;
         }
         let range = interval.range.clone();
@@ -220,9 +223,12 @@ impl Round {
             Action::Send { to, level, phase, coverage, codec } => {
                 Output::Send { to, level, range, phase, coverage, codec }
             }
-            Action::Reduce { terms, into } => {
-                Output::Reduce { range, terms, into, total: self.program.forms_total(action) }
-            }
+            Action::Reduce { terms, into } => Output::Reduce {
+                range,
+                terms,
+                into,
+                total: self.program.forms_total(interval, progress.next),
+            },
         };
         progress.busy = true;
         self.outputs.push_back(output);
@@ -235,17 +241,20 @@ impl Round {
         }
     }
 
+    /// Names whom nothing at all came from, if there is one: who sent something may itself wait for that rank.
     fn on_deadline(&mut self) {
         let deadline = self.deadline;
+        let arrived = self.progress.iter().flat_map(|progress| &progress.arrived);
+        let heard: BTreeSet<Rank> = arrived.map(|(rank, _)| *rank).collect();
         let pairs = self.program.intervals.iter().zip(&self.progress);
-        let mut ready = pairs.filter(|(_, progress)| progress.unready == 0);
-        let awaited = ready.find_map(|(interval, progress)| {
-            let from = progress.awaited(interval)?;
-            Some(Cause::Awaited { from, range: interval.range.clone(), deadline })
+        let ready = pairs.filter(|(_, progress)| progress.unready == 0);
+        let awaited = ready.flat_map(|(interval, progress)| {
+            let cause = |from| (from, Cause::Awaited { from, range: interval.range.clone(), deadline });
+            progress.awaited(interval).map(cause)
         });
-        match awaited {
-            Some(cause @ Cause::Awaited { from, .. }) => self.fail(Some(from), cause),
-            _ => self.fail(None, Cause::OwnPart { deadline }),
+        match awaited.min_by_key(|(from, _)| heard.contains(from)) {
+            Some((from, cause)) => self.fail(Some(from), cause),
+            None => self.fail(None, Cause::OwnPart { deadline }),
         }
     }
 

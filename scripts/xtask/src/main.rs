@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask ci`, `sim`, `bench`, `lab`, `bless`.
+//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `bless`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tells people what it does")]
 
@@ -16,6 +16,9 @@ usage: cargo xtask COMMAND
 
   ci                    everything that CI checks, in its order; stops at the first failure
   sim [--seeds N]       rehearse rounds and whole jobs over N seeds [default: 200]
+  matrix [--one-in N]   collectives over every type, operation, length, ... or over one case in N [default: 1]
+  fuzz --seconds N [--seed S]
+                        mutate the corpus of tests/fuzz for N seconds a target [default seed: 1]
   bench engine [--json] measure a training step; see benches/README.md
   bench train ...       train the same model by hcrun and by PyTorch DDP, in turns
   lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
@@ -47,6 +50,10 @@ fn command(words: &[&str]) -> anyhow::Result<()> {
         ["ci"] => ci::run_all(),
         ["sim"] => sim("200"),
         ["sim", "--seeds", seeds] => sim(seeds),
+        ["matrix"] => matrix("1"),
+        ["matrix", "--one-in", count] => matrix(count),
+        ["fuzz", "--seconds", seconds] => fuzz(seconds, "1"),
+        ["fuzz", "--seconds", seconds, "--seed", seed] => fuzz(seconds, seed),
         ["bench", rest @ ..] => cargo(&["run", "--release", "--quiet", "-p", "hcrun-benches", "--"], rest),
         // The tests of these files write what they expect, then pass.
         ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "-p", "hcrun", "--lib"]),
@@ -63,6 +70,23 @@ fn sim(seeds: &str) -> anyhow::Result<()> {
     let count: u64 = seeds.parse().with_context(|| format!("--seeds {seeds}"))?;
     ensure!(count > 0, "--seeds must be at least 1");
     with_env("HCRUN_SIM_SEEDS", seeds, &["test", "--release", "-p", "hcrun-sim"])
+}
+
+fn matrix(one_in: &str) -> anyhow::Result<()> {
+    let count: u64 = one_in.parse().with_context(|| format!("--one-in {one_in}"))?;
+    ensure!(count > 0, "--one-in must be at least 1");
+    let test = ["test", "--release", "-p", "hcrun-tests", "--test", "collectives", "--", "--nocapture"];
+    with_env("HCRUN_MATRIX", one_in, &test)
+}
+
+fn fuzz(seconds: &str, seed: &str) -> anyhow::Result<()> {
+    for (name, text) in [("seconds", seconds), ("seed", seed)] {
+        text.parse::<u64>().with_context(|| format!("--{name} {text}"))?;
+    }
+    let mut cargo = Command::new(cargo_path());
+    cargo.env("HCRUN_FUZZ_SECONDS", seconds).env("HCRUN_FUZZ_SEED", seed);
+    // With debug assertions: they are what most inputs would break.
+    run(cargo.args(["test", "-p", "hcrun-tests", "--test", "fuzz", "--", "--nocapture"]))
 }
 
 fn cargo(arguments: &[&str], rest: &[&str]) -> anyhow::Result<()> {

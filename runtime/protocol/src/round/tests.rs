@@ -184,3 +184,24 @@ fn a_log_of_inputs_is_a_replay() {
         play()
     );
 }
+
+#[test]
+fn at_the_deadline_the_rank_that_sent_nothing_at_all_is_named() {
+    // Rank 0 sent its part of element 1; of element 0 it owes nothing. Rank 2 sent nothing.
+    let shape = Shape {
+        zones: vec![vec![Rank(0), Rank(1), Rank(2)]],
+        elems: 3,
+        align: 1,
+        segment_elems: 1,
+        algorithm: Algorithm::Direct,
+        codec: Codec::None,
+    };
+    let schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
+    let id = RoundId { generation: Generation(1), attempt: 0, step: Step(7), tag: 3 };
+    let mut round = Round::new(Time::ZERO, schedule.program(Rank(1)).unwrap().clone(), id, DEADLINE);
+    feed(&mut round, Time::ZERO, Input::Ready { range: 0..3 });
+    feed(&mut round, Time::ZERO, Input::Sent { range: 0..1 });
+    feed(&mut round, Time::ZERO, arrived(0, 1));
+    let (peer, _) = failed(feed(&mut round, LATE, Input::Tick));
+    assert_eq!(peer, Some(Rank(2)), "rank 0 waits for it too, with the sum of element 0");
+}

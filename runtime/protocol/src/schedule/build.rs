@@ -28,6 +28,9 @@ pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Sched
         if collective != Collective::ReduceScatter {
             draft.distribute(root, range.start, result_level);
         }
+        if collective == Collective::Gather {
+            draft.keep(root, range.start);
+        }
         for (rank, actions) in draft.actions {
             let interval = Interval { range: range.clone(), actions };
             programs.entry(rank).and_modify(|program| program.intervals.push(interval));
@@ -172,6 +175,16 @@ impl Draft {
             }
         }
         node.children.iter().for_each(|child| self.distribute(child, element, level));
+    }
+
+    /// What an owner hands out is its own result too: out of place it has to be stored as the others store it.
+    fn keep(&mut self, node: &Node, element: usize) {
+        if node.combining == Combining::Exchange {
+            return node.children.iter().for_each(|zone| self.keep(zone, element));
+        }
+        if let Some(owner) = node.owner(element) {
+            self.push(owner, Action::Reduce { terms: vec![Term::Own(Level(0))], into: Level(0) });
+        }
     }
 
     fn codec_at(&self, node: &Node) -> Codec {

@@ -85,9 +85,18 @@ impl Program {
         (self.intervals[index].range == *range).then_some(index)
     }
 
-    /// Whether an action forms the total of all contributions.
-    pub fn forms_total(&self, action: &Action) -> bool {
-        matches!(action, Action::Reduce { terms, into } if *into == self.result_level && terms.len() > 1)
+    /// Whether an action of an interval forms the total of all contributions. A ring keeps its partial sums at
+    /// the level of the result: what is sent on as partial is no total.
+    pub fn forms_total(&self, interval: &Interval, action: usize) -> bool {
+        let sent_on = matches!(
+            interval.actions.get(action + 1),
+            Some(Action::Send { level, coverage: Coverage::Partial, .. }) if *level == self.result_level
+        );
+        let combines = matches!(
+            &interval.actions[action],
+            Action::Reduce { terms, into } if *into == self.result_level && terms.len() > 1
+        );
+        combines && !sent_on
     }
 
     /// How the segment is packed that `from` sends for this range in this phase, if any is expected.

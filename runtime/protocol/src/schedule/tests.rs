@@ -492,3 +492,37 @@ mod execution {
         }
     }
 }
+
+#[test]
+fn each_element_has_one_total_where_it_is_owned() {
+    for algorithm in [Algorithm::Ring, Algorithm::Direct] {
+        for count in 2..6 {
+            let schedule = Schedule::build(Collective::AllReduce, &shape(&[count], 300, algorithm)).unwrap();
+            for rank in schedule.ranks() {
+                let program = schedule.program(rank).unwrap();
+                for interval in &program.intervals {
+                    let forms = |action: &usize| program.forms_total(interval, *action);
+                    let totals = (0..interval.actions.len()).filter(forms).count();
+                    let owns = schedule.owned(rank).iter().any(|own| own.contains(&interval.range.start));
+                    assert_eq!(totals, usize::from(owns), "{algorithm:?}, {rank} of {count}: {interval:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn owners_store_what_they_gather() {
+    for sizes in [&[1_u16][..], &[3], &[2, 2]] {
+        let algorithm = if sizes.len() > 1 { Algorithm::Zoned } else { Algorithm::Direct };
+        let schedule = Schedule::build(Collective::Gather, &shape(sizes, 300, algorithm)).unwrap();
+        for rank in schedule.ranks() {
+            let stores = |interval: &&Interval| {
+                interval.actions.iter().any(|action| matches!(action, Action::Reduce { into: Level(0), .. }))
+            };
+            let intervals = &schedule.program(rank).unwrap().intervals;
+            let stored: usize = intervals.iter().filter(stores).map(|interval| interval.range.len()).sum();
+            assert_eq!(stored, 300, "{rank} of {sizes:?}");
+        }
+    }
+}
