@@ -94,10 +94,11 @@ const USUAL_RATE: BitsPerSec = BitsPerSec(10_000_000_000);
 const ALIGN_ELEMS: usize = 64;
 
 impl<B: Words + Clone + Send + 'static> Communicator<B> {
-    /// All ranks of a group. Every rank calls it: they agree on what the slowest link is like.
+    /// All ranks of a group. Every rank calls it: they agree on what the slowest link is like. Blocks for
+    /// one all-reduce of 8 bytes.
     ///
     /// # Errors
-    /// The group's, from that agreement.
+    /// The group's, from that agreement; the group is closed by then and has to be formed anew.
     pub fn new(group: Group<B>, link: &LinkSpec) -> Result<Communicator<B>, Failed<B>> {
         let measured = group.link_reports().iter().map(|report| report.round_trip).max();
         let ranks = group.members().iter().map(|member| member.rank).collect();
@@ -134,7 +135,11 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
     }
 
     /// Some of the ranks, in their order, which need not be that of the group. Each of them calls it with the
-    /// same list; the others need not. Its collectives and the group's may run at once.
+    /// same list; the others need not. Its collectives and the group's may run at once. Sends nothing.
+    ///
+    /// # Errors
+    /// [`CallError::Subgroup`] for a list that is none, [`CallError::SubgroupTwice`] and
+    /// [`CallError::SubgroupClash`] for one whose collectives could not be told from those of another.
     pub fn subgroup(&self, ranks: &[Rank]) -> Result<Communicator<B>, CallError> {
         let me = self.group.me();
         let unique: BTreeSet<Rank> = ranks.iter().copied().collect();
@@ -160,18 +165,27 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
         Ok(Communicator::of(self.group.clone(), ranks.to_vec(), id, self.links, family))
     }
 
+    /// What it runs over; a subgroup has its communicator's.
     pub fn group(&self) -> &Group<B> {
         &self.group
     }
 
+    /// Who takes part, by their ranks in the group.
     pub fn ranks(&self) -> &[Rank] {
         &self.ranks
     }
 
-    /// Combines the buffers of all ranks by their operation; every rank ends with the same bits.
+    /// Combines the buffers of all ranks, of one length, type and operation, element by element; every rank
+    /// ends with the whole result, and all with the same bits.
+    ///
+    /// Begins and returns; the bytes and hops are in the table of this module. [`Algorithm::Direct`] and
+    /// [`Algorithm::Ring`] send each byte twice in all but a rank's own part, [`Algorithm::OneShot`] sends
+    /// the whole to everybody, in one hop.
     ///
     /// # Errors
-    /// Of the call itself, before anything is sent; those of the collective come from [`Pending::wait`].
+    /// Of the call itself, before anything is sent: an operation or codec that the type has not, a tag that
+    /// is in use, an algorithm that does not fit. Those of the collective come from [`Pending::wait`]; a rank
+    /// that calls with another length, type or operation fails it on all of them.
     ///
     /// # Cancel safety
     /// A [`Pending`] that is dropped leaves the collective running: the other ranks need this one's part.
@@ -179,18 +193,33 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
         self.start("all-reduce", Collective::AllReduce, None, buffers, options)
     }
 
-    /// Combines the buffers of all ranks; this rank ends with [`Self::part`] of the result, and the rest of
-    /// its buffer is undefined.
+    /// Combines the buffers of all ranks, of one length; this rank ends with [`Self::part`] of the result,
+    /// at its place in the buffer, and the rest of its buffer is undefined.
+    ///
+    /// Half of an all-reduce: the same errors and cancel safety as [`Self::all_reduce`], and half its bytes.
     pub fn reduce_scatter(&self, buffers: B, options: &Options) -> Result<Pending<B>, CallError> {
         self.start("reduce-scatter", Collective::ReduceScatter, None, buffers, options)
     }
 
-    /// Every rank provides [`Self::part`] of the buffer and ends with the whole.
+    /// Every rank provides [`Self::part`] of a buffer that is as long on all of them, and ends with the
+    /// whole. What the rest of its buffer holds before does not matter.
+    ///
+    /// # Errors
+    /// As [`Self::all_reduce`]; also [`CallError::Border`] where the ranks are in several zones.
+    ///
+    /// # Cancel safety
+    /// As [`Self::all_reduce`].
     pub fn all_gather(&self, buffers: B, options: &Options) -> Result<Pending<B>, CallError> {
         self.start("all-gather", Collective::Gather, None, buffers, options)
     }
 
-    /// Every rank ends with the root's buffer.
+    /// Every rank ends with the root's buffer; all give one of its length and type.
+    ///
+    /// # Errors
+    /// As [`Self::all_gather`]; also [`CallError::Root`] for a root that takes no part.
+    ///
+    /// # Cancel safety
+    /// As [`Self::all_reduce`].
     pub fn broadcast(&self, root: Rank, buffers: B, options: &Options) -> Result<Pending<B>, CallError> {
         if !self.ranks.contains(&root) {
             return Err(CallError::Root { root, ranks: self.ranks.clone() });
@@ -198,7 +227,11 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
         self.start("broadcast", Collective::Gather, Some(root), buffers, options)
     }
 
-    /// Blocks until every rank has called it. Of the options it takes tag and deadline.
+    /// Blocks until every rank has called it. Of the options it takes tag and deadline. Costs an all-reduce
+    /// of 8 bytes.
+    ///
+    /// # Errors
+    /// Those of an all-reduce, both of the call and of the collective.
     pub fn barrier(&self, options: &Options) -> Result<(), Failed<B>> {
         let nothing = B::from_words(vec![0], ReduceOp::Max);
         let options = Options { tag: options.tag, deadline: options.deadline, ..Options::default() };
@@ -207,7 +240,12 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
     }
 
     /// The part of a buffer of `elems` elements that this rank owns in a reduce-scatter and provides to an
-    /// all-gather, with these options; in a group of several zones there may be several.
+    /// all-gather, with these options; in a group of several zones there may be several ranges. They are in
+    /// order, those of a zone's ranks cover `0..elems` once, and their bounds but the last are multiples of 64
+    /// elements. Sends nothing.
+    ///
+    /// # Errors
+    /// As a reduce-scatter of that length would be refused.
     pub fn part(
         &self,
         elems: usize,

@@ -55,6 +55,7 @@ pub struct Member {
 }
 
 impl Member {
+    /// Who its certificate has to name.
     pub fn peer(&self) -> Peer {
         Peer::slot(self.slot.clone(), self.zone.clone())
     }
@@ -104,6 +105,7 @@ impl RoundClasses {
     pub const GRADIENTS: RoundClasses =
         RoundClasses { partial: FrameClass::Gradient, complete: FrameClass::GradientSum };
 
+    /// One class for all frames.
     pub fn both(class: FrameClass) -> RoundClasses {
         RoundClasses { partial: class, complete: class }
     }
@@ -168,6 +170,7 @@ pub struct RoundHandle<B> {
 }
 
 impl<B> RoundHandle<B> {
+    /// As it was submitted.
     pub fn id(&self) -> RoundId {
         self.id
     }
@@ -175,7 +178,8 @@ impl<B> RoundHandle<B> {
     /// Blocks until the round has ended, at the latest at its deadline.
     ///
     /// # Errors
-    /// The same first cause for all rounds of the group: after one has failed, none can succeed.
+    /// The same first cause for all rounds of the group: after one has failed, none can succeed. A round that
+    /// was refused when it was submitted, such as by [`RoundError::Twice`], fails alone.
     pub fn wait(self) -> Result<B, RoundError> {
         self.result.recv().unwrap_or(Err(RoundError::Closed))
     }
@@ -183,6 +187,12 @@ impl<B> RoundHandle<B> {
 
 impl<B> Group<B> {
     /// Starts a round. Costs a message to the lane's thread and never blocks.
+    ///
+    /// The buffers have as many elements as the program; the bytes and steps that it takes are the
+    /// program's. Errors, also those of the submission, come from [`RoundHandle::wait`].
+    ///
+    /// # Cancel safety
+    /// A handle that is dropped leaves the round running: the other ranks need this one's part.
     pub fn submit(&self, spec: RoundSpec<B>) -> RoundHandle<B> {
         let (reply, result) = std::sync::mpsc::sync_channel(1);
         let id = spec.id;
@@ -201,10 +211,12 @@ impl<B> Group<B> {
         self.aborter.clone()
     }
 
+    /// This worker's rank.
     pub fn me(&self) -> Rank {
         self.spec.me
     }
 
+    /// As the group was formed with.
     pub fn generation(&self) -> Generation {
         self.spec.generation
     }
@@ -219,6 +231,7 @@ impl<B> Group<B> {
         self.spec.segment_bytes
     }
 
+    /// What was sent and received; may be kept longer than the group.
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }

@@ -52,17 +52,22 @@ fn names(ranks: &[Rank]) -> String {
 
 /// A collective that failed here, and therefore on all ranks.
 pub struct Failed<B> {
+    /// As the caller knows it, such as `all-reduce`.
     pub operation: &'static str,
+    /// As the caller gave it.
     pub tag: Option<u32>,
     pub cause: FailCause,
     /// The buffer as it was given, if the call asked for that.
     pub preserved: Option<B>,
 }
 
+/// What a collective has failed of.
 #[derive(Debug, thiserror::Error)]
 pub enum FailCause {
+    /// It was not begun; the group is as before.
     #[error(transparent)]
     Call(CallError),
+    /// Nothing in the group can succeed any more: form it anew.
     #[error(transparent)]
     Round(RoundError),
 }

@@ -41,6 +41,7 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The defaults, with a tag.
     pub fn tag(tag: u32) -> Options {
         Options { tag: Some(tag), ..Options::default() }
     }

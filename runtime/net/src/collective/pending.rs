@@ -41,7 +41,8 @@ impl<B> Pending<B> {
         Pending { operation, tag, handle: Some(handle), preserved, claim }
     }
 
-    /// Blocks until the collective has ended, at the latest at its deadline.
+    /// Blocks until the collective has ended, at the latest at its deadline, and gives back the buffer with
+    /// the result in it. The tag is free from then on.
     ///
     /// # Errors
     /// The first cause that this rank knows of. After one failure none of the group can succeed.

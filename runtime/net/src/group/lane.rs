@@ -71,6 +71,9 @@ type Formed = Result<(usize, Vec<Port>), FormError>;
 
 impl LaneListener {
     /// Binds a UDP socket per lane at `ip`, at free ports of `ports` or at any, and starts their threads.
+    ///
+    /// # Errors
+    /// If no port is free, the address is not one of this host, or the identity is of no use for TLS.
     pub fn bind(
         identity: &Identity,
         ip: IpAddr,
@@ -85,7 +88,11 @@ impl LaneListener {
         Ok(listener)
     }
 
-    /// As [`Self::bind`], at the very addresses of earlier lanes: for forming a group anew.
+    /// As [`Self::bind`], at the very addresses of earlier lanes: for forming a group anew. The earlier group
+    /// has to be closed or dropped before.
+    ///
+    /// # Errors
+    /// As [`Self::bind`]; [`BindError::PortsInUse`] while the earlier lanes still hold their ports.
     pub fn bind_at(
         identity: &Identity,
         addresses: &[SocketAddr],
@@ -158,7 +165,11 @@ impl LaneListener {
     /// Links all lanes to all members, or says which link does not stand. Blocks until then.
     ///
     /// The end that cannot be dialled dials; of two that can be, the higher rank. Both ends check that the
-    /// other's certificate is the one of the member list, and probe the link.
+    /// other's certificate is the one of the member list, and probe the link, which takes about ten round trips.
+    ///
+    /// # Errors
+    /// Names the links that do not stand by the deadline of `spec`, and who was turned away; a member list
+    /// that is none fails at once. The lanes are closed: bind them again before the next attempt.
     pub fn form<B>(self, spec: FormSpec) -> Result<Group<B>, FormError>
     where
         B: hcrun_protocol::buffers::Buffers + Send + 'static,
