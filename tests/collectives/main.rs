@@ -3,6 +3,7 @@
 //! All axes in full: `cargo xtask matrix`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "a long run says how far it is")]
 
 mod bits;
 mod codecs;

@@ -18,6 +18,8 @@ const TAG: u32 = 77;
 const DEADLINE: Span = Span::from_secs(20);
 const ELEMS: usize = 3_000;
 
+/// Whether a fault is the one that should be found.
+type Expected = fn(&SegmentFault) -> bool;
 /// What one rank, the last, does differently.
 type Call = fn() -> (HostBuffers, Options);
 
@@ -34,7 +36,7 @@ fn usual() -> (HostBuffers, Options) {
 
 fn call(comm: &Comm, (buffers, options): (HostBuffers, Options)) -> Failed<HostBuffers> {
     let pending = comm.all_reduce(buffers, &options).unwrap();
-    pending.wait().err().expect("this cannot succeed")
+    pending.wait().expect_err("this cannot succeed")
 }
 
 fn chain(error: &Failed<HostBuffers>) -> String {
@@ -43,7 +45,7 @@ fn chain(error: &Failed<HostBuffers>) -> String {
 
 #[test]
 fn ranks_that_call_differently_all_fail_with_the_cause() {
-    let cases: [(&str, Call, fn(&SegmentFault) -> bool); 7] = [
+    let cases: [(&str, Call, Expected); 7] = [
         (
             "elements",
             || (HostBuffers::new(vec![1.0_f32; ELEMS + 1]), usual().1),

@@ -133,7 +133,7 @@ impl Program {
         let parts = result.into_parts::<T>().unwrap();
         let given: Vec<Vec<T>> = (0..self.ranks).map(|rank| self.given(index, rank)).collect();
         let part = comm.part(step.elems, step.operation.0, &self.options(index)).unwrap();
-        let whole = vec![0..step.elems];
+        let whole = Vec::from_iter(std::iter::once(0..step.elems));
         let (expected, ranges) = match step.kind {
             Kind::AllReduce => (combined(&given, step.operation.1), whole),
             Kind::ReduceScatter => (combined(&given, step.operation.1), part),

@@ -4,6 +4,7 @@
 //! what it shows. `cargo xtask fuzz --seconds N` mutates the corpus for so long and adds the input that fails.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "a failed run says what it had run")]
 
 use std::env;
 use std::fs;

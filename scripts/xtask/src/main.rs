@@ -16,7 +16,8 @@ usage: cargo xtask COMMAND
 
   ci                    everything that CI checks, in its order; stops at the first failure
   sim [--seeds N]       rehearse rounds and whole jobs over N seeds [default: 200]
-  matrix [--one-in N]   collectives over every type, operation, length, ... or over one case in N [default: 1]
+  matrix [--one-in N]   collectives over types, operations, ranks, lengths, ...: one case in N [default: 50, about
+                        half an hour; 1 takes a day]
   fuzz --seconds N [--seed S]
                         mutate the corpus of tests/fuzz for N seconds a target [default seed: 1]
   bench engine [--json] measure a training step; see benches/README.md
@@ -50,7 +51,7 @@ fn command(words: &[&str]) -> anyhow::Result<()> {
         ["ci"] => ci::run_all(),
         ["sim"] => sim("200"),
         ["sim", "--seeds", seeds] => sim(seeds),
-        ["matrix"] => matrix("1"),
+        ["matrix"] => matrix("50"),
         ["matrix", "--one-in", count] => matrix(count),
         ["fuzz", "--seconds", seconds] => fuzz(seconds, "1"),
         ["fuzz", "--seconds", seconds, "--seed", seed] => fuzz(seconds, seed),
