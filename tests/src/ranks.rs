@@ -58,7 +58,8 @@ impl RankProcess {
         // Ends with the process.
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let parsed = serde_json::from_str(&line).unwrap();
+                // One that is killed may leave half a line.
+                let Ok(parsed) = serde_json::from_str(&line) else { break };
                 if answer.send((Instant::now(), parsed)).is_err() {
                     break;
                 }
