@@ -161,7 +161,9 @@ fn a_rank_that_never_calls_is_named_at_the_deadline() {
             assert!(text.contains("all-reduce") && text.contains("77"), "{text}");
         }
         // Who comes too late hears the same.
-        let late = call(&ranks.communicators[2], usual());
+        let (buffers, options) = usual();
+        let options = Options { algorithm: Some(algorithm), ..options };
+        let late = call(&ranks.communicators[2], (buffers, options));
         assert!(matches!(&late.cause, FailCause::Round(RoundError::GaveUp { .. })), "{}", chain(&late));
     }
 }

@@ -401,10 +401,24 @@ impl<B: Buffers> Shell<B> {
         let peer = self.member(rank).peer();
         self.fail(match source {
             LinkLoss::ClosedByPeer { code: CloseCode::Aborted, reason } => {
-                RoundError::gave_up(peer, rank, self.spec.members.len(), step, &reason)
+                let gave_up = RoundError::gave_up(peer, rank, self.spec.members.len(), step, &reason);
+                self.blamed_elsewhere(gave_up)
             }
             source => RoundError::PeerLost { peer: Box::new(peer), rank, step, source },
         });
+    }
+
+    /// A peer that blames this rank may have waited for it while it waited for another itself: in a ring each
+    /// knows its neighbour alone.
+    fn blamed_elsewhere(&self, mut error: RoundError) -> RoundError {
+        if let RoundError::GaveUp { rank, blamed, .. } = &mut error
+            && *blamed == Some(self.spec.me)
+        {
+            let owed = self.active.values().flat_map(|active| &active.owed);
+            let silent = owed.filter(|(peer, owed)| **owed > 0 && *peer != rank).map(|(peer, _)| *peer);
+            *blamed = silent.min().or(*blamed);
+        }
+        error
     }
 
     fn on_fault(&mut self, rank: Rank, step: Step, source: SegmentFault) {
