@@ -140,7 +140,8 @@ fn report(options: &Options, results: &Results) -> anyhow::Result<()> {
 }
 
 fn measure(options: &Options, link: &Link, bytes: usize, codec: hcrun_protocol::dtype::Codec) -> Measure {
-    let budget = if link.is_laboratory() { SLOW_ROUND_BYTES } else { ROUND_BYTES };
+    let slow = link.is_laboratory() || options.emulate.is_some();
+    let budget = if slow { SLOW_ROUND_BYTES } else { ROUND_BYTES };
     let iterations = (budget / (bytes * options.count).max(1)).clamp(MIN_ITERATIONS, MAX_ITERATIONS);
     let warmup = (iterations / 5).max(2);
     let (count, algorithm) = (options.count, options.algorithm);
