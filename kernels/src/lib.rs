@@ -13,6 +13,7 @@ mod simd;
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod device;
 pub mod digest;
 pub mod elementwise;
 pub mod embedding;

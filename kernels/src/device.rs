@@ -1,0 +1,158 @@
+//! A machine that runs the kernels of `kernels/cuda`: a GPU, or the emulator that tests use.
+//!
+//! Kernels take device addresses and scalars. [`crate::launch`] is generated from `kernels/cuda/kernels.toml`
+//! and gives each kernel a struct with a field a parameter, so that arguments are named and typed.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Runs kernels in the order they are launched.
+pub trait Device {
+    /// What it is, for people: `NVIDIA H100 80GB HBM3`, `emulator`.
+    fn name(&self) -> String;
+
+    /// Memory of the device, aligned to 256 bytes, with any content.
+    ///
+    /// # Errors
+    /// If there is not enough.
+    fn allocate(&self, bytes: usize) -> Result<DeviceBuffer, DeviceError>;
+
+    /// Copies to `buffer` from its byte `offset` on.
+    ///
+    /// # Errors
+    /// If the range is not inside the buffer, or an earlier launch failed.
+    fn write(&self, buffer: &DeviceBuffer, offset: usize, bytes: &[u8]) -> Result<(), DeviceError>;
+
+    /// Copies from `buffer` from its byte `offset` on, after everything that was launched.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn read(&self, buffer: &DeviceBuffer, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Starts a kernel; it may still run when this returns.
+    ///
+    /// # Errors
+    /// If the device does not know the kernel or refuses the launch.
+    fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError>;
+
+    /// Waits until everything that was launched has ended.
+    ///
+    /// # Errors
+    /// If one of them failed.
+    fn synchronize(&self) -> Result<(), DeviceError>;
+}
+
+/// Memory of a device, given back when it is dropped.
+pub struct DeviceBuffer {
+    address: u64,
+    bytes: usize,
+    /// What gives the memory back.
+    owner: Box<dyn Any>,
+}
+
+impl DeviceBuffer {
+    /// For devices: `owner` gives the memory back when it is dropped.
+    pub fn new(address: u64, bytes: usize, owner: Box<dyn Any>) -> DeviceBuffer {
+        DeviceBuffer { address, bytes, owner }
+    }
+
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn owner(&self) -> &dyn Any {
+        &*self.owner
+    }
+
+    /// Where elements begin that lie `offset_bytes` behind the start.
+    pub fn at<T>(&self, offset_bytes: usize) -> Address<T> {
+        Address { value: self.address + offset_bytes as u64, of: PhantomData }
+    }
+}
+
+impl fmt::Debug for DeviceBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceBuffer({:#x}, {} bytes)", self.address, self.bytes)
+    }
+}
+
+/// Where values of type `T` lie on a device.
+pub struct Address<T> {
+    value: u64,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Address<T> {
+    /// For a parameter that may be absent.
+    pub const NULL: Address<T> = Address { value: 0, of: PhantomData };
+
+    pub fn value(self) -> u64 {
+        self.value
+    }
+}
+
+impl<T> Clone for Address<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Address<T> {}
+
+impl<T> fmt::Debug for Address<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.value)
+    }
+}
+
+/// What the manifest says of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel {
+    /// The symbol, `extern "C"`.
+    pub name: &'static str,
+    /// The file of `kernels/cuda` that holds it.
+    pub file: &'static str,
+    /// Threads of a block.
+    pub block: u32,
+    /// Elements that one block works on; a launch has as many blocks as cover all.
+    pub elems_per_block: u32,
+    /// Dynamic shared memory of a block.
+    pub shared_bytes: u32,
+}
+
+/// One launch, as a device takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    pub kernel: &'static Kernel,
+    pub grid: u32,
+    pub arguments: &'a [Argument],
+}
+
+/// An argument of a kernel, passed by value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Argument {
+    Address(u64),
+    U64(u64),
+    U32(u32),
+    F32(f32),
+}
+
+/// Why a device did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("{device} has no room for {bytes} bytes: use smaller batches or another device")]
+    OutOfMemory { device: String, bytes: usize },
+    #[error("bytes {offset}..{end} are outside of a buffer of {len} bytes")]
+    Range { offset: usize, end: usize, len: usize },
+    #[error("kernel {kernel} cannot be loaded: {cause}")]
+    Load { kernel: &'static str, cause: String },
+    #[error("{length} elements of kernel {kernel} are more than one launch can cover")]
+    TooLong { kernel: &'static str, length: u64 },
+    #[error("{kernel}: {cause}")]
+    Failed { kernel: String, cause: String },
+}
