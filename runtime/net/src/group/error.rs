@@ -12,7 +12,6 @@ use hcrun_protocol::schedule::Coverage;
 use hcrun_protocol::{Generation, JobId, Rank, Step};
 
 use super::Member;
-use crate::endpoint::GREETING_DEADLINE;
 use crate::identity::{Peer, PeerError};
 use crate::loss::LinkLoss;
 
@@ -99,8 +98,6 @@ pub enum GreetingError {
     NotExpected(Peer),
     #[error("its greeting is not one of this protocol")]
     Malformed,
-    #[error("it did not greet within {} s", GREETING_DEADLINE.as_secs())]
-    TooSlow,
     #[error("it speaks protocol {got}, this worker {expected}: install the same build on both hosts")]
     Protocol { got: u32, expected: u32 },
     #[error("it is in job {got}, this worker in {expected}")]

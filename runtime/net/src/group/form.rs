@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, Incoming};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, Incoming, TransportErrorCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -153,7 +153,7 @@ async fn dial(
             Err(error) => return Outcome::Failed(Box::new(pair), GreetingError::Address(error.to_string())),
             Ok(connecting) => match connecting.await {
                 Ok(connection) => break connection,
-                Err(ConnectionError::TimedOut) => {}
+                Err(error) if is_busy(&error) => tokio::time::sleep(AGAIN).await,
                 Err(error) => {
                     return Outcome::Failed(Box::new(pair), GreetingError::Lost(error.into()));
                 }
@@ -173,6 +173,22 @@ async fn dial(
         }
     }
 }
+
+/// Whether the peer may answer later: it does not listen yet, greets too many others, or was too slow to
+/// finish the handshake in time.
+fn is_busy(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::TimedOut => true,
+        ConnectionError::ConnectionClosed(close) => {
+            [TransportErrorCode::CONNECTION_REFUSED, TransportErrorCode::APPLICATION_ERROR]
+                .contains(&close.error_code)
+        }
+        _ => false,
+    }
+}
+
+/// Between two attempts to dial a busy peer.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Starts the greeting of a caller, unless too many are being greeted.
 fn receive(incoming: Incoming, forming: &Forming, tasks: &mut JoinSet<Outcome>) {
@@ -204,18 +220,19 @@ async fn greet(incoming: Incoming, forming: Forming) -> Outcome {
             return Outcome::TurnedAway(format!("a caller from {address}: its handshake took too long"));
         }
     };
+    // A stranger has been turned away by now: a member may be as slow as its host, until forming ends.
     let greeted = async {
         let member = identify(&connection, &forming)?;
         let report = greeting::answer(&connection, forming.hello, member.rank).await?;
-        Ok((member, report))
+        Ok::<_, GreetingError>((member, report))
     };
-    let error = match timeout_at(deadline, greeted).await {
-        Ok(Ok((member, report))) => return Outcome::Stands(Box::new(Link { member, connection, report })),
-        Ok(Err(error)) => error,
-        Err(_) => GreetingError::TooSlow,
-    };
-    loss::close(&connection, CloseCode::Refused, &error.to_string());
-    turned_away(&error)
+    match greeted.await {
+        Ok((member, report)) => Outcome::Stands(Box::new(Link { member, connection, report })),
+        Err(error) => {
+            loss::close(&connection, CloseCode::Refused, &error.to_string());
+            turned_away(&error)
+        }
+    }
 }
 
 /// Which of the expected callers this is.

@@ -348,6 +348,31 @@ fn garbage_at_a_lane_port_does_not_keep_a_group_from_forming() {
 }
 
 /// A header that rank 0 would accept from rank 1, for round (step 0, tag 0).
+#[test]
+fn a_busy_member_is_dialled_again() {
+    let world = World::new(&[1, 1]);
+    let (mut listeners, members) = world.listen();
+    let dialling = listeners.pop().unwrap();
+    let LaneListener { identity, kind, mut starts, threads, .. } = listeners.pop().unwrap();
+    let (its_spec, (reply, formed)) = (spec(Rank(0), &members), std::sync::mpsc::channel());
+    let started = starts.pop().unwrap().send(Box::new(move |endpoint| {
+        Box::pin(async move {
+            // Too many others are being greeted, then its handshake takes too long.
+            endpoint.accept().await.unwrap().refuse();
+            drop(endpoint.accept().await.unwrap().accept().unwrap());
+            let links = form::form(&endpoint, &identity, kind, 0, &its_spec).await;
+            reply.send(links.as_ref().map(Vec::len).map_err(ToString::to_string)).unwrap();
+            for link in links.into_iter().flatten() {
+                link.connection.closed().await;
+            }
+        })
+    }));
+    assert!(started.is_ok());
+    let group: Group<Memory> = dialling.form(spec(Rank(1), &members)).unwrap();
+    assert_eq!(formed.recv().unwrap(), Ok(1));
+    drop((group, threads));
+}
+
 fn header(payload: &[u8]) -> SegmentHeader {
     SegmentHeader {
         class: FrameClass::GradientSum,
