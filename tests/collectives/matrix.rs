@@ -49,7 +49,7 @@ const ELEMS: [usize; 21] = [
 ];
 /// Cases of more segments than this, all links together, take seconds each and show nothing else.
 const SEGMENT_LIMIT: usize = 20_000;
-/// Links of one group. All are greeted at once, each within 5 s: of more, two busy cores leave some behind.
+/// Links of one group. One process greets them all at once: more take long and show nothing else.
 const LINK_LIMIT: usize = 500;
 const DEADLINE: Span = Span::from_secs(120);
 
