@@ -62,24 +62,43 @@ kernel! {
     }
 
     /// Two operands, one of them in place: a single pass.
+    pub(super) fn merge<'a; T: Element, O: Operation>(
+        op: O,
+        others: &'a [T],
+        divisor: Option<usize>,
+        values: &'a mut [T],
+    ) {
+        merge_all(op, others.iter().copied(), divisor, values);
+    }
+
+    /// The same with the other operand as it came.
     pub(super) fn merge_words<'a; T: Element, O: Operation>(
         op: O,
         words: &'a [T::Word],
         divisor: Option<usize>,
         values: &'a mut [T],
     ) {
-        let pairs = values.iter_mut().zip(words);
-        match divisor.map(T::Wide::of_count) {
-            None => {
-                for (value, word) in pairs {
-                    *value = T::narrow(op.apply(value.widen(), T::from_word(*word).widen()));
-                }
+        merge_all(op, words.iter().map(|word| T::from_word(*word)), divisor, values);
+    }
+}
+
+#[inline(always)]
+fn merge_all<T: Element, O: Operation>(
+    op: O,
+    others: impl Iterator<Item = T>,
+    divisor: Option<usize>,
+    values: &mut [T],
+) {
+    let pairs = values.iter_mut().zip(others);
+    match divisor.map(T::Wide::of_count) {
+        None => {
+            for (value, other) in pairs {
+                *value = T::narrow(op.apply(value.widen(), other.widen()));
             }
-            Some(divisor) => {
-                for (value, word) in pairs {
-                    let total = op.apply(value.widen(), T::from_word(*word).widen());
-                    *value = T::narrow(total.divided(divisor));
-                }
+        }
+        Some(divisor) => {
+            for (value, other) in pairs {
+                *value = T::narrow(op.apply(value.widen(), other.widen()).divided(divisor));
             }
         }
     }

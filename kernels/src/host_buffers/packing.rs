@@ -24,19 +24,22 @@ pub(super) fn pack(
     let mut wanted = [0.0; BLOCK_ELEMS];
     let mut draws = [0; BLOCK_ELEMS];
     for block in blocks(range.clone()) {
-        let wanted = &mut wanted[..block.len()];
-        let own = levels.own(level, block.clone());
-        match &mut residual {
-            None => wanted.copy_from_slice(own),
-            Some(residual) => add(own, &residual[block.clone()], wanted),
-        }
         let draws = rounding.draws(packing, block.start, &mut draws[..block.len()]);
         let payload = append(out, packing.codec.payload_bytes(DType::F32, block.len()));
-        wire::pack(packing.codec, wanted, draws, payload);
-        let decoded = &mut levels.output[block.clone()];
-        wire::unpack(packing.codec, payload, decoded);
-        if let Some(residual) = &mut residual {
-            lost(wanted, decoded, &mut residual[block]);
+        let own = levels.own(level, block.clone());
+        match &mut residual {
+            None => {
+                wire::pack(packing.codec, own, draws, payload);
+                wire::unpack(packing.codec, payload, &mut levels.output[block]);
+            }
+            Some(residual) => {
+                let wanted = &mut wanted[..block.len()];
+                add(own, &residual[block.clone()], wanted);
+                wire::pack(packing.codec, wanted, draws, payload);
+                let decoded = &mut levels.output[block.clone()];
+                wire::unpack(packing.codec, payload, decoded);
+                lost(wanted, decoded, &mut residual[block]);
+            }
         }
     }
     levels.mark_written(level, range);

@@ -61,17 +61,17 @@ impl Reduction<'_> {
 
     fn run_as<T: Element, O: Operation>(self, op: O, levels: &mut Levels<T>) {
         use Operand::{Own, Received};
-        let unpacked = Codec::None;
         match *self.operands {
             [Own(level)] if self.divisor.is_none() => {
                 levels.moved(level, self.range);
             }
             [Received { codec, pieces }] if self.divisor.is_none() => self.store(codec, pieces, levels),
             // Which of two operands is first makes no difference.
-            [Received { codec, pieces }, Own(level)] | [Own(level), Received { codec, pieces }]
-                if codec == unpacked =>
-            {
-                self.merge(op, level, pieces, levels);
+            [Received { codec, pieces }, Own(level)] | [Own(level), Received { codec, pieces }] => {
+                match codec == Codec::None {
+                    true => self.merge(op, level, pieces, levels),
+                    false => self.merge_unpacked(op, level, (codec, pieces), levels),
+                }
             }
             _ => self.fold(op, levels),
         }
@@ -96,6 +96,24 @@ impl Reduction<'_> {
         self.for_words::<T>(pieces, |block, words| {
             loops::merge_words(op, words, self.divisor, levels.moved(level, block));
         });
+    }
+
+    fn merge_unpacked<T: Element, O: Operation>(
+        &self,
+        op: O,
+        level: Level,
+        (codec, pieces): (Codec, &[&[u8]]),
+        levels: &mut Levels<T>,
+    ) {
+        let mut stage = [0; STAGE_BYTES];
+        let mut position = Position::default();
+        let mut unpacked = [T::default(); BLOCK_ELEMS];
+        for block in blocks(self.range.clone()) {
+            let payload = position.take(pieces, codec.payload_bytes(T::DTYPE, block.len()), &mut stage);
+            let unpacked = &mut unpacked[..block.len()];
+            T::unpack(codec, payload, unpacked);
+            loops::merge(op, unpacked, self.divisor, levels.moved(level, block));
+        }
     }
 
     /// The elements of an unpacked payload from where they lie: only those that are cut are copied.
