@@ -3,9 +3,9 @@
 //! Every function here works on slices that its caller owns and allocates nothing. Two families, with
 //! different promises:
 //!
-//! - [`update`], [`reduce`], [`digest`] and [`host_buffers`] give the same bits on every CPU: they use
-//!   only + - × ÷ √ in an order that is a function of the element index, so that all ranks and all shard
-//!   counts agree.
+//! - [`update`], [`reduce`], [`digest`], [`wire`], [`top_k`], [`privacy`] and [`host_buffers`] give the same
+//!   bits on every CPU: they use only + - × ÷ √ in an order that is a function of the element index, so that
+//!   all ranks and all shard counts agree.
 //! - Everything else (matrix products, norms, attention) belongs to a worker's own forward and backward,
 //!   whose bits may depend on the CPU; it is tested with a tolerance.
 
@@ -23,9 +23,11 @@ pub mod host_buffers;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mean_squared_error;
+pub mod privacy;
 mod real;
 pub mod reduce;
+pub mod top_k;
 pub mod update;
-mod wire;
+pub mod wire;
 
 pub use real::Real;
