@@ -13,6 +13,7 @@ mod simd;
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod cuda_sources;
 pub mod device;
 pub mod digest;
 pub mod elementwise;
@@ -20,11 +21,13 @@ pub mod embedding;
 pub mod float_environment;
 pub mod gelu;
 pub mod host_buffers;
+pub mod launch;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mean_squared_error;
 mod real;
 pub mod reduce;
+pub mod step_block;
 pub mod update;
 mod wire;
 
