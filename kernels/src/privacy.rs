@@ -191,7 +191,7 @@ fn minus_two_log(word: u32) -> f32 {
     poly = poly * x - 1.242_014_1e-1;
     poly = poly * x + 1.424_932_3e-1;
     poly = poly * x - 1.666_805_8e-1;
-    poly = poly * x + 2.000_071_5e-1;
+    poly = poly * x + 2.000_071_4e-1;
     poly = poly * x - 2.499_999_4e-1;
     poly = poly * x + 3.333_333e-1;
     let y = poly * x * square;
