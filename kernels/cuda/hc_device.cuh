@@ -46,6 +46,11 @@ HC_DEVICE float hc_float(u32 bits) {
 #endif
 }
 
+// Infinities and NaN give NaN.
+HC_DEVICE bool hc_is_finite(double x) {
+    return x - x == 0.0;
+}
+
 // Floats of 16 bits, as kernels/src/wire/halves.rs has them.
 
 static const u32 HC_MAGNITUDE = 0x7fffffff;
@@ -186,6 +191,71 @@ HC_DEVICE void hc_store_quad(T* to, u32 elems, const T* from) {
     } else {
         for (u32 k = 0; k < elems; k++) to[k] = from[k];
     }
+}
+
+// Copies of 16 bytes to shared memory that run beside the arithmetic. Commit makes a group of those so far; wait
+// returns when at most IN_FLIGHT groups are on their way, and shows only this lane's: a barrier must follow.
+
+HC_DEVICE void hc_copy16_async(void* shared, const void* global) {
+#ifdef HC_EMULATOR
+    hc_emu::copy_async(shared, global, 16);
+#else
+    const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#endif
+}
+
+HC_DEVICE void hc_copy_commit() {
+#ifdef HC_EMULATOR
+    hc_emu::copy_commit();
+#else
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+template <int IN_FLIGHT>
+HC_DEVICE void hc_copy_wait() {
+#ifdef HC_EMULATOR
+    hc_emu::copy_wait(IN_FLIGHT);
+#else
+    asm volatile("cp.async.wait_group %0;" ::"n"(IN_FLIGHT) : "memory");
+#endif
+}
+
+// Matrix fragments over the 32 lanes of a warp, as the PTX manual lays them: m16n8k16, bf16 in, f32 sums.
+
+// Four 8 x 8 matrices of 16-bit elements; lane 8 m + r gives the address of row r of matrix m.
+template <bool TRANSPOSED>
+HC_DEVICE void hc_load_matrices(u32 fragment[4], const void* shared_row) {
+#ifdef HC_EMULATOR
+    hc_emu::load_matrix(__FILE__, __LINE__, shared_row, fragment, TRANSPOSED);
+#else
+    const u32 row = static_cast<u32>(__cvta_generic_to_shared(shared_row));
+    if (TRANSPOSED) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
+                     : "r"(row)
+                     : "memory");
+    } else {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
+                     : "r"(row)
+                     : "memory");
+    }
+#endif
+}
+
+// sum += a b.
+HC_DEVICE void hc_multiply_bf16(float sum[4], const u32 a[4], const u32 b[2]) {
+#ifdef HC_EMULATOR
+    hc_emu::multiply_bf16(__FILE__, __LINE__, sum, a, b);
+#else
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
 }
 
 // The scalars of a step in device memory, so that nothing waits for the host: kernels/src/step_block.rs writes it.

@@ -137,8 +137,56 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
     }
 }
 
+HC_KERNEL(THREADS) hc_sgd(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                          const float* params, const float* gradient, float* out, u16* copy) {
+    update<Sgd>(n, begin, step, segments, ends, decays, params, gradient, static_cast<float*>(nullptr), static_cast<float*>(nullptr), out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_momentum(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                               const float* params, const float* gradient, float* velocity, float* out, u16* copy) {
+    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr), out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_nesterov(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                               const float* params, const float* gradient, float* velocity, float* out, u16* copy) {
+    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr), out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_adam(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                           const float* params, const float* gradient, float* first, float* second, float* out, u16* copy) {
+    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
+           copy);
+}
+
 HC_KERNEL(THREADS) hc_adamw(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
-                            const float* params, const float* gradient, float* first, float* second, float* out,
-                            u16* copy) {
-    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
+                            const float* params, const float* gradient, float* first, float* second, float* out, u16* copy) {
+    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_momentum_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                                    const float* params, const float* gradient, u16* velocity, float* out, u16* copy) {
+    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr), out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_nesterov_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                                    const float* params, const float* gradient, u16* velocity, float* out, u16* copy) {
+    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr), out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_adam_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                                const float* params, const float* gradient, u16* first, u16* second, float* out, u16* copy) {
+    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
+           copy);
+}
+
+HC_KERNEL(THREADS) hc_adamw_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                                 const float* params, const float* gradient, u16* first, u16* second, float* out, u16* copy) {
+    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
+           copy);
 }

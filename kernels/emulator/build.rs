@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "-fwrapv",
             "-fno-strict-aliasing",
         ])
-        .flags(["-Wno-unused-function", "-Wno-unused-parameter"])
+        .flags(["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-parentheses"])
         .debug(false)
         .try_compile("hc_emulator")?;
     Ok(())

@@ -6,7 +6,10 @@
 use hcrun_kernels::device::Device;
 
 mod codec;
+mod digest;
 mod failure;
+mod norm;
+mod outer;
 mod placed;
 mod privacy;
 mod select;
@@ -25,7 +28,16 @@ pub struct Case {
 
 /// All cases, each independent of the others.
 pub fn cases() -> Vec<Case> {
-    [update::CASES, codec::CASES, select::CASES, privacy::CASES].concat()
+    [
+        update::CASES,
+        outer::CASES,
+        norm::CASES,
+        digest::CASES,
+        codec::CASES,
+        select::CASES,
+        privacy::CASES,
+    ]
+    .concat()
 }
 
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.

@@ -34,6 +34,10 @@ impl<T: Bits> Placed<T> {
         self.buffer.at(size_of::<T>() * self.before)
     }
 
+    pub(crate) fn at(&self, index: usize) -> Address<T> {
+        self.buffer.at(size_of::<T>() * (self.before + index))
+    }
+
     /// From a byte behind the first element on, as elements of another type.
     pub(crate) fn address_as<U>(&self, offset_bytes: usize) -> Address<U> {
         self.buffer.at(size_of::<T>() * self.before + offset_bytes)
@@ -64,6 +68,11 @@ impl<T: Bits> Placed<T> {
     pub(crate) fn expect_unchanged(&self, device: &dyn Device, what: &str) -> Result<(), Failure> {
         self.expect(device, what, &self.values)
     }
+}
+
+/// By the crate `half`, which is another implementation.
+pub(crate) fn nearest_bf16(value: f32) -> u16 {
+    if value.is_nan() { 0x7fc0 } else { half::bf16::from_f32(value).to_bits() }
 }
 
 /// # Errors
