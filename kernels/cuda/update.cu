@@ -107,7 +107,8 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
     float param[QUAD], result[QUAD];
     hc_load_quad(params + start, elems, param);
     if (step.skip) {
-        for (u32 k = 0; k < elems; k++) result[k] = param[k];
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) result[k] = param[k];
     } else {
         float sum[QUAD];
         State stored[2][QUAD];
@@ -115,7 +116,8 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
         if (Rule::STATES > 0) hc_load_quad(first + start, elems, stored[0]);
         if (Rule::STATES > 1) hc_load_quad(second + start, elems, stored[1]);
         u64 segment = block_segment[0];
-        for (u32 k = 0; k < elems; k++) {
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) {
             const u64 index = start + k;
             while (segment < segments && ends[segment] <= index) segment++;
             const float decay = segment < segments ? decays[segment] : 0.0f;
@@ -132,61 +134,64 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
     hc_store_quad(out + start, elems, result);
     if (copy != nullptr) {
         u16 rounded[QUAD];
-        for (u32 k = 0; k < elems; k++) rounded[k] = hc_bf16_nearest(result[k]);
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) rounded[k] = hc_bf16_nearest(result[k]);
         hc_store_quad(copy + start, elems, rounded);
     }
 }
 
 HC_KERNEL(THREADS) hc_sgd(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
                           const float* params, const float* gradient, float* out, u16* copy) {
-    update<Sgd>(n, begin, step, segments, ends, decays, params, gradient, static_cast<float*>(nullptr), static_cast<float*>(nullptr), out,
-           copy);
+    float* const none = nullptr;
+    update<Sgd>(n, begin, step, segments, ends, decays, params, gradient, none, none, out, copy);
 }
 
 HC_KERNEL(THREADS) hc_momentum(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
                                const float* params, const float* gradient, float* velocity, float* out, u16* copy) {
-    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr), out,
-           copy);
+    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr),
+                     out, copy);
 }
 
 HC_KERNEL(THREADS) hc_nesterov(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
                                const float* params, const float* gradient, float* velocity, float* out, u16* copy) {
-    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr), out,
-           copy);
+    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr),
+                     out, copy);
 }
 
 HC_KERNEL(THREADS) hc_adam(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
-                           const float* params, const float* gradient, float* first, float* second, float* out, u16* copy) {
-    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
-           copy);
+                           const float* params, const float* gradient, float* first, float* second, float* out,
+                           u16* copy) {
+    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
 }
 
 HC_KERNEL(THREADS) hc_adamw(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
-                            const float* params, const float* gradient, float* first, float* second, float* out, u16* copy) {
-    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
-           copy);
+                            const float* params, const float* gradient, float* first, float* second, float* out,
+                            u16* copy) {
+    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
 }
 
-HC_KERNEL(THREADS) hc_momentum_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+HC_KERNEL(THREADS) hc_momentum_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends,
+                                    const float* decays,
                                     const float* params, const float* gradient, u16* velocity, float* out, u16* copy) {
-    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr), out,
-           copy);
+    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr),
+                     out, copy);
 }
 
-HC_KERNEL(THREADS) hc_nesterov_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+HC_KERNEL(THREADS) hc_nesterov_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends,
+                                    const float* decays,
                                     const float* params, const float* gradient, u16* velocity, float* out, u16* copy) {
-    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr), out,
-           copy);
+    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr),
+                     out, copy);
 }
 
 HC_KERNEL(THREADS) hc_adam_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
-                                const float* params, const float* gradient, u16* first, u16* second, float* out, u16* copy) {
-    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
-           copy);
+                                const float* params, const float* gradient, u16* first, u16* second, float* out,
+                                u16* copy) {
+    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
 }
 
 HC_KERNEL(THREADS) hc_adamw_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
-                                 const float* params, const float* gradient, u16* first, u16* second, float* out, u16* copy) {
-    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out,
-           copy);
+                                 const float* params, const float* gradient, u16* first, u16* second, float* out,
+                                 u16* copy) {
+    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
 }
