@@ -95,26 +95,27 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
                       u16* copy) {
     HC_SHARED(u64, block_segment, 1);
     const u64 block_start = begin + static_cast<u64>(blockIdx.x) * (THREADS * QUAD);
-    if (threadIdx.x == 0) block_segment[0] = segment_of(block_start, segments, ends);
-    __syncthreads();
-
     const u64 start = block_start + static_cast<u64>(threadIdx.x) * QUAD;
     const u64 end = begin + n;
-    if (start >= end) return;
-    const u32 elems = end - start < QUAD ? static_cast<u32>(end - start) : QUAD;
-    const HcStep step = hc_step(step_words);
+    const u64 left = start < end ? end - start : 0;
+    const u32 elems = left < QUAD ? static_cast<u32>(left) : QUAD;
 
-    float param[QUAD], result[QUAD];
+    // All loads are on their way before the search for the segment.
+    float param[QUAD], sum[QUAD], result[QUAD];
+    State stored[2][QUAD];
     hc_load_quad(params + start, elems, param);
+    hc_load_quad(gradient + start, elems, sum);
+    if (Rule::STATES > 0) hc_load_quad(first + start, elems, stored[0]);
+    if (Rule::STATES > 1) hc_load_quad(second + start, elems, stored[1]);
+    if (threadIdx.x == 0) block_segment[0] = segment_of(block_start, segments, ends);
+    __syncthreads();
+    if (elems == 0) return;
+
+    const HcStep step = hc_step(step_words);
     if (step.skip) {
         HC_UNROLL
         for (u32 k = 0; k < QUAD; k++) result[k] = param[k];
     } else {
-        float sum[QUAD];
-        State stored[2][QUAD];
-        hc_load_quad(gradient + start, elems, sum);
-        if (Rule::STATES > 0) hc_load_quad(first + start, elems, stored[0]);
-        if (Rule::STATES > 1) hc_load_quad(second + start, elems, stored[1]);
         u64 segment = block_segment[0];
         HC_UNROLL
         for (u32 k = 0; k < QUAD; k++) {

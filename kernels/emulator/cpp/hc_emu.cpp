@@ -317,7 +317,8 @@ void arrive_at_warp(Operation operation, const char* file, int line, unsigned ma
     own.state = State::Waiting;
     const unsigned lane = machine.running % WARP, first = machine.running - lane;
     if (!((mask >> lane) & 1)) {
-        die(std::string("is not named by its own mask at ") + name(operation) + ", " + base(file) + ":" + std::to_string(line));
+        die(std::string("is not named by its own mask at ") + name(operation) + ", " + base(file) + ":" +
+            std::to_string(line));
     }
     bool full = true;
     for (unsigned other = 0; other < WARP; other++) {
@@ -448,7 +449,8 @@ bool open_barrier() {
     const Lane& first = machine.lanes[0];
     for (unsigned i = 0; i < machine.count; i++) {
         const Lane& lane = machine.lanes[i];
-        if (lane.state != State::Waiting || lane.operation != Operation::SyncThreads || !same_place(lane, first)) return false;
+        const bool here = lane.state == State::Waiting && lane.operation == Operation::SyncThreads;
+        if (!here || !same_place(lane, first)) return false;
     }
     for (unsigned i = 0; i < machine.count; i++) machine.lanes[i].state = State::Ready;
     return true;
@@ -530,7 +532,8 @@ void sync_warp(const char* file, int line, unsigned mask) {
     arrive_at_warp(Operation::SyncWarp, file, line, mask);
 }
 
-uint64_t exchange(Operation operation, const char* file, int line, unsigned mask, uint64_t value, int argument, int width) {
+uint64_t exchange(Operation operation, const char* file, int line, unsigned mask, uint64_t value, int argument,
+                  int width) {
     Lane& own = current();
     own.value = value, own.argument = argument, own.width = width;
     arrive_at_warp(operation, file, line, mask);

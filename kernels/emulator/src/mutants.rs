@@ -15,18 +15,8 @@ const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: 
 
 pub const MUTANTS: &[Mutant] = &[
     mutant("update-barrier-dropped", "update.cu", "__syncthreads();", ""),
-    mutant(
-        "update-tail-too-long",
-        "update.cu",
-        "end - start < QUAD ? static_cast<u32>(end - start) : QUAD",
-        "QUAD",
-    ),
-    mutant(
-        "update-tail-dropped",
-        "update.cu",
-        "if (start >= end) return;",
-        "if (start + QUAD > end) return;",
-    ),
+    mutant("update-tail-too-long", "update.cu", "left < QUAD ? static_cast<u32>(left) : QUAD", "QUAD"),
+    mutant("update-tail-dropped", "update.cu", "if (elems == 0) return;", "if (elems < QUAD) return;"),
     mutant("update-moments-swapped", "update.cu", "&a, &b);", "&b, &a);"),
     mutant(
         "update-index-of-32-bits",
