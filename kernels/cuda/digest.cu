@@ -13,13 +13,17 @@ HC_KERNEL(THREADS) hc_digest(u64 n, u64 begin, const float* values, u64* sum) {
     const u64 end = begin + n;
     const u64 block_start = begin + static_cast<u64>(blockIdx.x) * (THREADS * QUAD * QUADS);
     u64 own = 0;
+    HC_UNROLL
     for (u32 quad = 0; quad < QUADS; quad++) {
         const u64 start = block_start + (static_cast<u64>(quad) * THREADS + threadIdx.x) * QUAD;
-        if (start >= end) break;
+        if (start >= end) continue;
         const u32 elems = end - start < QUAD ? static_cast<u32>(end - start) : QUAD;
         float value[QUAD];
         hc_load_quad(values + start, elems, value);
-        for (u32 k = 0; k < elems; k++) own += hc_mix64((start + k + 1) * SPREAD ^ hc_bits(value[k]));
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) {
+            if (k < elems) own += hc_mix64((start + k + 1) * SPREAD ^ hc_bits(value[k]));
+        }
     }
     for (int distance = 16; distance > 0; distance /= 2) own += __shfl_xor_sync(0xffffffffu, own, distance);
     if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = own;

@@ -18,6 +18,7 @@ typedef signed char i8;
 // The launch's `shared_bytes`.
 #define HC_DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(hc_emu::dynamic_shared())
 #define HC_CHECK_ACCESS(address, bytes) hc_emu::check_access(address, bytes)
+#define HC_UNROLL
 #else
 #define HC_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
 #define HC_DEVICE static __device__ __forceinline__
@@ -26,6 +27,8 @@ typedef signed char i8;
     extern __shared__ __align__(16) u8 hc_dynamic[]; \
     type* const name = reinterpret_cast<type*>(hc_dynamic)
 #define HC_CHECK_ACCESS(address, bytes)
+// Before loops over small arrays, which stay in registers only if every index is known.
+#define HC_UNROLL _Pragma("unroll")
 #endif
 
 // Bits of a float and back.
@@ -174,13 +177,14 @@ HC_DEVICE void hc_store4(u16* to, const u16* from) {
 #endif
 }
 
-// Whole quads by one access, the rest and misaligned ones by element.
+// Whole quads by one access, the rest and misaligned ones by element; what lies behind the end is 0.
 template <class T>
 HC_DEVICE void hc_load_quad(const T* from, u32 elems, T* to) {
     if (elems == 4 && hc_aligned(from, 4 * sizeof(T))) {
         hc_load4(from, to);
     } else {
-        for (u32 k = 0; k < elems; k++) to[k] = from[k];
+        HC_UNROLL
+        for (u32 k = 0; k < 4; k++) to[k] = k < elems ? from[k] : static_cast<T>(0);
     }
 }
 
@@ -189,7 +193,10 @@ HC_DEVICE void hc_store_quad(T* to, u32 elems, const T* from) {
     if (elems == 4 && hc_aligned(to, 4 * sizeof(T))) {
         hc_store4(to, from);
     } else {
-        for (u32 k = 0; k < elems; k++) to[k] = from[k];
+        HC_UNROLL
+        for (u32 k = 0; k < 4; k++) {
+            if (k < elems) to[k] = from[k];
+        }
     }
 }
 

@@ -20,7 +20,8 @@ HC_KERNEL(THREADS) hc_outer_nesterov(u64 n, u64 begin, const u32* step_words, co
         float sum[QUAD], speed[QUAD];
         hc_load_quad(change + start, elems, sum);
         hc_load_quad(velocity + start, elems, speed);
-        for (u32 k = 0; k < elems; k++) {
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) {
             const float g = sum[k] * step.gradient_scale;
             speed[k] = step.momentum * speed[k] + g;
             held[k] = held[k] - step.learning_rate * (g + step.momentum * speed[k]);

@@ -139,18 +139,8 @@ pub const MUTANTS: &[Mutant] = &[
         "const u64 place = (blockIdx.x * THREADS + threadIdx.x) * QUAD;",
     ),
     mutant("update-barrier-dropped", "update.cu", "__syncthreads();", ""),
-    mutant(
-        "update-tail-too-long",
-        "update.cu",
-        "end - start < QUAD ? static_cast<u32>(end - start) : QUAD",
-        "QUAD",
-    ),
-    mutant(
-        "update-tail-dropped",
-        "update.cu",
-        "if (start >= end) return;",
-        "if (start + QUAD > end) return;",
-    ),
+    mutant("update-tail-too-long", "update.cu", "left < QUAD ? static_cast<u32>(left) : QUAD", "QUAD"),
+    mutant("update-tail-dropped", "update.cu", "if (elems == 0) return;", "if (elems < QUAD) return;"),
     mutant("update-moments-swapped", "update.cu", "&a, &b);", "&b, &a);"),
     mutant(
         "update-index-of-32-bits",
