@@ -264,25 +264,6 @@ HC_DEVICE u8 code_of(float value, float limit) {
     return static_cast<u8>(hc_bits(value + WHOLE));
 }
 
-// As load_wanted, and 0 past the end: loops of one length keep all of a block in registers.
-HC_DEVICE void load_padded(u64 index, u32 elems, const float* values, float* to) {
-    if (elems == QUAD && hc_aligned(values + index, 16)) {
-        hc_load4(values + index, to);
-    } else {
-        for (u32 k = 0; k < QUAD; k++) to[k] = k < elems ? values[index + k] : 0.0f;
-    }
-}
-
-HC_DEVICE void store_padded(u64 index, u32 elems, float* values, const float* from) {
-    if (elems == QUAD && hc_aligned(values + index, 16)) {
-        hc_store4(values + index, from);
-    } else {
-        for (u32 k = 0; k < QUAD; k++) {
-            if (k < elems) values[index + k] = from[k];
-        }
-    }
-}
-
 // One block a warp.
 template <class Format>
 HC_DEVICE void pack_blocks(u64 n, u64 begin, Rounding rounding, const float* values, float* residual, u8* payload,
@@ -298,18 +279,18 @@ HC_DEVICE void pack_blocks(u64 n, u64 begin, Rounding rounding, const float* val
     float wanted[quads][QUAD];
     // As integers, magnitudes have the order of their values, and NaN is above all of them.
     u32 largest = 0;
-#pragma unroll
+    HC_UNROLL
     for (u32 j = 0; j < quads; j++) {
         const u32 elems = elems_at(block_elems, lane + j * WARP);
         const u64 index = first + j * WARP * QUAD;
-        load_padded(index, elems, values, wanted[j]);
+        hc_load_quad(values + index, elems, wanted[j]);
         if (residual != nullptr) {
             float lost[QUAD];
-            load_padded(index, elems, residual, lost);
-#pragma unroll
+            hc_load_quad(residual + index, elems, lost);
+            HC_UNROLL
             for (u32 k = 0; k < QUAD; k++) wanted[j][k] += lost[k];
         }
-#pragma unroll
+        HC_UNROLL
         for (u32 k = 0; k < QUAD; k++) {
             const u32 magnitude = hc_bits(wanted[j][k]) & HC_MAGNITUDE;
             largest = magnitude > largest ? magnitude : largest;
@@ -324,13 +305,13 @@ HC_DEVICE void pack_blocks(u64 n, u64 begin, Rounding rounding, const float* val
     const float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
     u8* packed = payload + block * Format::BYTES;
     if (lane == 0) store_word(packed, hc_bf16_nearest(scale));
-#pragma unroll
+    HC_UNROLL
     for (u32 j = 0; j < quads; j++) {
         const u32 elems = elems_at(block_elems, lane + j * WARP);
         const u64 index = first + j * WARP * QUAD;
         u8 codes[QUAD];
         float sent[QUAD], lost[QUAD];
-#pragma unroll
+        HC_UNROLL
         for (u32 k = 0; k < QUAD; k++) {
             float value = wanted[j][k] * inverse;
             if (rounding.stochastic) value = round_drawn(value, draw_of(rounding, index + k));
@@ -339,8 +320,8 @@ HC_DEVICE void pack_blocks(u64 n, u64 begin, Rounding rounding, const float* val
             lost[k] = is_finite(sent[k]) ? wanted[j][k] - sent[k] : 0.0f;
         }
         if (elems > 0) Format::store(packed + SCALE_BYTES, lane + j * WARP, elems, codes);
-        if (residual != nullptr) store_padded(index, elems, residual, lost);
-        if (decoded != nullptr) store_padded(index, elems, decoded, sent);
+        if (residual != nullptr) hc_store_quad(residual + index, elems, lost);
+        if (decoded != nullptr) hc_store_quad(decoded + index, elems, sent);
     }
 }
 

@@ -36,5 +36,5 @@ pub fn cases() -> Vec<Case> {
 pub fn cases_of_the_last_block() -> Vec<Case> {
     let updates =
         Case { name: "grids_of_more_than_32_bits_reach_their_last_elements", run: update::last_block };
-    [&[updates], codec::LAST_BLOCK_CASES, privacy::LAST_BLOCK_CASES].concat()
+    [&[updates], codec::LAST_BLOCK_CASES, select::LAST_BLOCK_CASES, privacy::LAST_BLOCK_CASES].concat()
 }

@@ -15,6 +15,18 @@ const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: 
 
 pub const MUTANTS: &[Mutant] = &[
     mutant(
+        "top-k-index-of-32-bits",
+        "select.cu",
+        "hc_load_quad(wanted + place + k, elems - k < QUAD ? elems - k : QUAD, values + k);",
+        "hc_load_quad(wanted + static_cast<u32>(place) + k, elems - k < QUAD ? elems - k : QUAD, values + k);",
+    ),
+    mutant(
+        "clip-parts-in-the-wrong-row",
+        "privacy.cu",
+        "partials[row * partials_pitch +",
+        "partials[row * parts +",
+    ),
+    mutant(
         "pack-draws-by-place-in-the-launch",
         "codec.cu",
         "Half::drawn(wanted, draw_of(rounding, index + k))",
