@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stems = entries.lines().filter_map(|line| line.strip_prefix("#define HC_ENTRIES_"));
     let stems = stems.filter_map(|rest| rest.split([' ', '\\']).next());
 
-    let mut sets = Vec::new();
+    let (mut sets, mut mutated) = (Vec::new(), Vec::new());
     let mut units = vec![PathBuf::from("cpp/hc_emu.cpp")];
     for stem in stems {
         let symbol = format!("hc_set_{stem}");
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = folder.join(mutant.file);
         fs::write(&path, source.replace(mutant.from, mutant.to))?;
         let symbol = format!("hc_set_mutant_{index}");
-        units.push(unit(&out, mutant.file.trim_end_matches(".cu"), &path, &symbol)?);
+        mutated.push(unit(&out, mutant.file.trim_end_matches(".cu"), &path, &symbol)?);
         sets.push((mutant.name.to_owned(), symbol));
     }
     units.push(find(&out, &sets)?);
@@ -46,25 +46,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     for watched in ["cpp", "src/mutants.rs", "../cuda"] {
         println!("cargo::rerun-if-changed={watched}");
     }
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .include("cpp")
-        .include(&cuda)
-        .files(units)
-        // The bits of the CPU: nothing contracted, nothing reordered.
-        .flags([
-            "-O1",
-            "-ffp-contract=off",
-            "-fno-fast-math",
-            "-fno-math-errno",
-            "-fwrapv",
-            "-fno-strict-aliasing",
-        ])
-        .flags(["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-parentheses"])
-        .debug(false)
-        .try_compile("hc_emulator")?;
+    compiler(&cuda).files(units).try_compile("hc_emulator")?;
+    // A mistake may well be worth a warning.
+    compiler(&cuda).files(mutated).warnings(false).cargo_warnings(false).try_compile("hc_mutants")?;
     Ok(())
+}
+
+fn compiler(cuda: &Path) -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").include("cpp").include(cuda).debug(false);
+    // The bits of the CPU: nothing contracted, nothing reordered.
+    build.flags([
+        "-O1",
+        "-ffp-contract=off",
+        "-fno-fast-math",
+        "-fno-math-errno",
+        "-fwrapv",
+        "-fno-strict-aliasing",
+    ]);
+    build.flags(["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas"]);
+    build
 }
 
 /// A translation unit: one source, in a namespace of its own, and the list of its kernels.

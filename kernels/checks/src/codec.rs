@@ -131,14 +131,16 @@ impl Job {
         let How { parts, far, from_zero, shift, payload_shift_bytes, in_place } = how;
         let (codec, elems) = (self.codec, self.values.len());
         let values = Placed::new(device, &self.values, shift)?;
-        let residual = self.residual.as_ref().map(|residual| Placed::new(device, residual, shift)).transpose()?;
+        let residual =
+            self.residual.as_ref().map(|residual| Placed::new(device, residual, shift)).transpose()?;
         let apart = Placed::new(device, &vec![7.0_f32; elems], shift)?;
         let decoded = if in_place { &values } else { &apart };
         let payload = vec![0xee_u8; payload_bytes(codec, elems)];
         let payload = Placed::new(device, &payload, payload_shift_bytes)?;
         for shard in aligned_shards(elems, parts, 256) {
             let offset = payload_bytes(codec, shard.start);
-            let before = if from_zero { payload_bytes(codec, usize::try_from(far).expect("64 bits")) } else { 0 };
+            let before =
+                if from_zero { payload_bytes(codec, usize::try_from(far).expect("64 bits")) } else { 0 };
             start!(codec, device, [PackBf16 PackF16 PackInt8 PackInt4],
                 n: shard.len() as u64 + if from_zero { far } else { 0 },
                 begin: if from_zero { 0 } else { far + shard.start as u64 },
@@ -248,7 +250,8 @@ fn in_place(device: &dyn Device) -> Result<(), Failure> {
 /// Three rounds of what a worker really does.
 fn rounds(device: &dyn Device) -> Result<(), Failure> {
     const ELEMS: usize = 1300;
-    for (codec, rounding) in LOSSY.into_iter().flat_map(|codec| [(codec, Rounding::Nearest), (codec, DRAWN)]) {
+    for (codec, rounding) in LOSSY.into_iter().flat_map(|codec| [(codec, Rounding::Nearest), (codec, DRAWN)])
+    {
         let mut feedback = Feedback::default();
         let mut residual = vec![0.0; ELEMS];
         for round in 0..3 {
@@ -383,7 +386,8 @@ impl Sum {
 
     fn on_cpu(&self, elems: usize) -> Result<Vec<f32>, Failure> {
         let level = self.own.as_ref().map_or(vec![0.0; elems], |(_, own)| own.clone());
-        let mut host = HostBuffers::new(level).op(if self.average { ReduceOp::Average } else { ReduceOp::Sum });
+        let mut host =
+            HostBuffers::new(level).op(if self.average { ReduceOp::Average } else { ReduceOp::Sum });
         let pieces: Vec<[&[u8]; 1]> = self.payloads.iter().map(|payload| [&payload[..]]).collect();
         let mut operands: Vec<Operand<'_>> =
             pieces.iter().map(|pieces| Operand::Received { codec: self.codec, pieces }).collect();

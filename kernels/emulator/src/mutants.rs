@@ -38,6 +38,12 @@ pub const MUTANTS: &[Mutant] = &[
         "(g + step.momentum * *velocity)",
         "(step.momentum * *velocity)",
     ),
+    mutant(
+        "outer-index-of-32-bits",
+        "outer.cu",
+        "(static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) * QUAD",
+        "(blockIdx.x * THREADS + threadIdx.x) * QUAD",
+    ),
     mutant("outer-skip-ignored", "outer.cu", "if (!step.skip) {", "if (true) {"),
     mutant("outer-anchor-kept", "outer.cu", "hc_store_quad(anchor + start, elems, held);", ""),
     mutant(
@@ -67,6 +73,18 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant("clip-by-the-squared-norm", "norm.cu", "sqrt(sum) / weight", "sum / weight"),
     mutant("clip-skips-nothing", "norm.cu", "!(hc_is_finite(sum) &&", "!(true ||"),
+    mutant(
+        "norm-index-of-32-bits",
+        "norm.cu",
+        "static_cast<u64>(blockIdx.x) * PARTIALS_THREADS",
+        "blockIdx.x * PARTIALS_THREADS",
+    ),
+    mutant(
+        "digest-index-of-32-bits",
+        "digest.cu",
+        "static_cast<u64>(blockIdx.x) * (THREADS * QUAD * QUADS)",
+        "blockIdx.x * (THREADS * QUAD * QUADS)",
+    ),
     mutant("digest-barrier-dropped", "digest.cu", "__syncthreads();", ""),
     mutant("digest-of-half-a-warp", "digest.cu", "distance = 16", "distance = 8"),
     mutant("digest-overwrites", "digest.cu", "atomicAdd(sum, total);", "*sum = total;"),
