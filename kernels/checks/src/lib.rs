@@ -34,7 +34,14 @@ pub fn cases() -> Vec<Case> {
 
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.
 pub fn cases_of_the_last_block() -> Vec<Case> {
-    let updates =
-        Case { name: "grids_of_more_than_32_bits_reach_their_last_elements", run: update::last_block };
-    [&[updates], codec::LAST_BLOCK_CASES, select::LAST_BLOCK_CASES, privacy::LAST_BLOCK_CASES].concat()
+    [
+        update::LAST_BLOCK_CASES,
+        outer::LAST_BLOCK_CASES,
+        norm::LAST_BLOCK_CASES,
+        digest::LAST_BLOCK_CASES,
+        codec::LAST_BLOCK_CASES,
+        select::LAST_BLOCK_CASES,
+        privacy::LAST_BLOCK_CASES,
+    ]
+    .concat()
 }

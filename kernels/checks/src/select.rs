@@ -155,6 +155,11 @@ fn scatter(
 ) -> Result<(), Failure> {
     let into = Placed::new(device, values, 0)?;
     let (sent, sent_values) = (indices.read(device, "indices")?, chosen.read(device, "chosen values")?);
+    // A device would write there.
+    let end = far + values.len() as u64;
+    if let Some(index) = sent.iter().find(|index| !(far..end).contains(index)) {
+        return Err(Failure::Other(format!("chosen index {index} is outside of {far}..{end}")));
+    }
     launch::TopKAdd {
         n: sent.len() as u64,
         indices: indices.address(),
