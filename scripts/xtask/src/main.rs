@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `bless`.
+//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `kernels`, `bless`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tells people what it does")]
 
@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail, ensure};
 
 mod ci;
+mod kernels;
 mod lab;
 
 const USAGE: &str = "\
@@ -23,6 +24,8 @@ usage: cargo xtask COMMAND
   bench engine [--json] measure a training step; see benches/README.md
   bench train ...       train the same model by hcrun and by PyTorch DDP, in turns
   lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
+  kernels generate [--check]
+                        launchers, emulator entries and docs from kernels/cuda/kernels.toml; --check: are they fresh?
   bless                 write golden files and generated pages anew; read the difference before you commit";
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn command(words: &[&str]) -> anyhow::Result<()> {
         ["fuzz", "--seconds", seconds] => fuzz(seconds, "1"),
         ["fuzz", "--seconds", seconds, "--seed", seed] => fuzz(seconds, seed),
         ["bench", rest @ ..] => cargo(&["run", "--release", "--quiet", "-p", "hcrun-benches", "--"], rest),
+        ["kernels", rest @ ..] => kernels::run(rest),
         // The tests of these files write what they expect, then pass.
         ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "-p", "hcrun", "--lib"]),
         ["help" | "--help" | "-h"] => {
