@@ -13,6 +13,7 @@ mod simd;
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod device;
 pub mod digest;
 pub mod elementwise;
