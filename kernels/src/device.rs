@@ -94,6 +94,13 @@ impl<T> Address<T> {
     pub fn value(self) -> u64 {
         self.value
     }
+
+    /// Where element 0 of an arena would lie whose element `index` lies here. Nothing but what is in
+    /// memory may be accessed through it.
+    pub fn less(self, index: u64) -> Address<T> {
+        let bytes = index.wrapping_mul(size_of::<T>() as u64);
+        Address { value: self.value.wrapping_sub(bytes), of: PhantomData }
+    }
 }
 
 impl<T> Clone for Address<T> {
@@ -119,11 +126,39 @@ pub struct Kernel {
     pub file: &'static str,
     /// Threads of a block.
     pub block: u32,
-    /// Elements that one block works on; a launch has as many blocks as cover all.
+    /// Elements that one block works on; a launch has as many blocks as cover all. 0: one block works on
+    /// all, also where there are none.
     pub elems_per_block: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
 }
+
+impl Kernel {
+    /// Starts as many blocks as cover `elems`; none for none.
+    ///
+    /// # Errors
+    /// If a grid cannot cover as many, or as [`Device::launch`].
+    pub fn start(
+        &'static self,
+        device: &dyn Device,
+        elems: u64,
+        arguments: &[Argument],
+    ) -> Result<(), DeviceError> {
+        let blocks = match self.elems_per_block {
+            0 => 1,
+            elems_per_block => elems.div_ceil(u64::from(elems_per_block)),
+        };
+        if blocks == 0 {
+            return Ok(());
+        }
+        let grid = u32::try_from(blocks).ok().filter(|grid| *grid <= MAX_GRID);
+        let grid = grid.ok_or(DeviceError::TooLong { kernel: self.name, length: elems })?;
+        device.launch(&Launch { kernel: self, grid, arguments })
+    }
+}
+
+/// Blocks of a launch in its first dimension: CUDA's limit.
+const MAX_GRID: u32 = 0x7fff_ffff;
 
 /// One launch, as a device takes it.
 #[derive(Debug, Clone, Copy)]

@@ -28,6 +28,16 @@ pub struct Moments {
     pub correction2_sqrt: f32,
 }
 
+/// How state in bf16 is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StateRounding {
+    #[default]
+    Nearest,
+    /// Drawn such that the mean is the value, from this stream and the element's index in the arena: one
+    /// stream a step.
+    Stochastic { stream: u64 },
+}
+
 #[inline(always)]
 fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
     *first += (gradient - *first) * (1.0 - moments.beta1);

@@ -1,4 +1,4 @@
-//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `bless`.
+//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `kernels`, `bless`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tells people what it does")]
 
@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail, ensure};
 
 mod ci;
+mod kernels;
 mod lab;
 
 const USAGE: &str = "\
@@ -23,6 +24,12 @@ usage: cargo xtask COMMAND
   bench engine [--json] measure a training step; see benches/README.md
   bench train ...       train the same model by hcrun and by PyTorch DDP, in turns
   lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
+  kernels [--bless | --or-skip]
+                        compile all for all architectures, without a GPU, into target/kernels, and compare registers,
+                        spills and shared memory with kernels/cuda/resources.txt; --bless: write that;
+                        --or-skip: succeed without the compiler, if it cannot be had
+  kernels generate [--check]
+                        launchers, emulator entries and docs from kernels/cuda/kernels.toml; --check: are they fresh?
   bless                 write golden files and generated pages anew; read the difference before you commit";
 
 fn main() -> ExitCode {
@@ -56,6 +63,7 @@ fn command(words: &[&str]) -> anyhow::Result<()> {
         ["fuzz", "--seconds", seconds] => fuzz(seconds, "1"),
         ["fuzz", "--seconds", seconds, "--seed", seed] => fuzz(seconds, seed),
         ["bench", rest @ ..] => cargo(&["run", "--release", "--quiet", "-p", "hcrun-benches", "--"], rest),
+        ["kernels", rest @ ..] => kernels::run(rest),
         // The tests of these files write what they expect, then pass.
         ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "-p", "hcrun", "--lib"]),
         ["help" | "--help" | "-h"] => {
@@ -118,4 +126,9 @@ fn words(command: &Command) -> String {
 fn root() -> &'static Path {
     // `scripts/xtask` lies two below it.
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
+}
+
+/// Absolute, since this runs at the repository's root.
+fn target_folder() -> std::path::PathBuf {
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

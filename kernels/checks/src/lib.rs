@@ -1,0 +1,31 @@
+//! Compares what a device's kernels compute with the functions of `hcrun-kernels`, bit for bit.
+//!
+//! One body a check, for the emulator and for a GPU alike. Each tries odd lengths, misaligned starts, shards of
+//! several numbers, and values that are not finite or denormal.
+
+use hcrun_kernels::device::Device;
+
+mod failure;
+mod placed;
+mod update;
+mod values;
+
+pub use failure::Failure;
+
+/// One thing that a device must do as the CPU does.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// What holds, as a sentence.
+    pub name: &'static str,
+    pub run: fn(&dyn Device) -> Result<(), Failure>,
+}
+
+/// All cases, each independent of the others.
+pub fn cases() -> Vec<Case> {
+    [update::CASES].concat()
+}
+
+/// For devices that run only the last block of each launch: grids of more elements than memory holds.
+pub fn cases_of_the_last_block() -> Vec<Case> {
+    vec![Case { name: "grids_of_more_than_32_bits_reach_their_last_elements", run: update::last_block }]
+}

@@ -1,0 +1,128 @@
+//! Runs the CUDA sources of `kernels/cuda` on the CPU, for tests on machines without a GPU.
+//!
+//! The C++ compiler builds the same sources behind `cpp/hc_emu.h`. Blocks run one after another and each lane
+//! runs until it waits for others, both in an order that a seed chooses: what may not depend on that order
+//! must have the same bits for all seeds. Found besides: lanes that miss a barrier, shared memory read before
+//! it is written (it is NaN), writes beside arrays and buffers, misaligned vector accesses, copies never
+//! waited for. Not found: missing memory fences, and what the PTX does differently from its C++ twin.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::rc::Rc;
+
+use hcrun_kernels::device::{Argument, Device, DeviceBuffer, DeviceError, Launch};
+
+mod memory;
+mod mutants;
+mod native;
+
+use memory::Memory;
+pub use mutants::{MUTANTS, Mutant};
+
+/// A device whose order of blocks and lanes follows from a seed.
+#[derive(Debug, Default)]
+pub struct Emulator {
+    seed: u64,
+    launches: Cell<u64>,
+    /// Empty for none.
+    mutant: &'static str,
+    last_blocks: Option<u32>,
+    memory: Rc<Memory>,
+}
+
+impl Emulator {
+    pub fn new(seed: u64) -> Emulator {
+        Emulator { seed, ..Emulator::default() }
+    }
+
+    /// Runs the kernels of this mutant's source instead.
+    pub fn with_mutant(self, mutant: &Mutant) -> Emulator {
+        Emulator { mutant: mutant.name, ..self }
+    }
+
+    /// Runs only the last blocks of each launch, so that grids too large to emulate can be tried.
+    pub fn with_last_blocks(self, blocks: u32) -> Emulator {
+        Emulator { last_blocks: Some(blocks), ..self }
+    }
+
+    /// Differs from launch to launch.
+    fn next_seed(&self) -> u64 {
+        let launches = self.launches.get() + 1;
+        self.launches.set(launches);
+        self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(launches << 32)
+    }
+}
+
+impl Device for Emulator {
+    fn name(&self) -> String {
+        format!("emulator, seed {}", self.seed)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<DeviceBuffer, DeviceError> {
+        let address = self.memory.allocate(bytes);
+        let address = address.ok_or_else(|| DeviceError::OutOfMemory { device: self.name(), bytes })?;
+        let owner: Box<dyn Any> = Box::new(Allocation { memory: Rc::clone(&self.memory), address });
+        Ok(DeviceBuffer::new(address, bytes, owner))
+    }
+
+    fn write(&self, buffer: &DeviceBuffer, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        let written = self.memory.write(buffer.address(), offset, bytes);
+        if written { Ok(()) } else { Err(outside(buffer, offset, bytes.len())) }
+    }
+
+    fn read(&self, buffer: &DeviceBuffer, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let read = self.memory.read(buffer.address(), offset, bytes);
+        if read { Ok(()) } else { Err(outside(buffer, offset, bytes.len())) }
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError> {
+        let kernel = launch.kernel;
+        let entry = native::find(self.mutant, kernel.name).ok_or_else(|| DeviceError::Load {
+            kernel: kernel.name,
+            cause: "the emulator was built without it".to_owned(),
+        })?;
+        let failed = |cause: String| DeviceError::Failed { kernel: kernel.name.to_owned(), cause };
+        if launch.grid == 0 || kernel.block == 0 || kernel.block > 1024 {
+            return Err(failed(format!("{} blocks of {} threads", launch.grid, kernel.block)));
+        }
+        let arguments: Vec<u64> = launch.arguments.iter().map(word).collect();
+        let blocks = native::Blocks {
+            arguments: &arguments,
+            regions: &self.memory.ranges(),
+            seed: self.next_seed(),
+            grid: launch.grid,
+            first_block: self.last_blocks.map_or(0, |blocks| launch.grid.saturating_sub(blocks)),
+            block: kernel.block,
+            shared_bytes: kernel.shared_bytes,
+        };
+        let ran = native::run(entry, &blocks);
+        ran.and(self.memory.check_margins()).map_err(failed)
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+struct Allocation {
+    memory: Rc<Memory>,
+    address: u64,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        self.memory.free(self.address);
+    }
+}
+
+fn outside(buffer: &DeviceBuffer, offset: usize, bytes: usize) -> DeviceError {
+    DeviceError::Range { offset, end: offset.saturating_add(bytes), len: buffer.bytes() }
+}
+
+fn word(argument: &Argument) -> u64 {
+    match argument {
+        Argument::Address(value) | Argument::U64(value) => *value,
+        Argument::U32(value) => u64::from(*value),
+        Argument::F32(value) => u64::from(value.to_bits()),
+    }
+}

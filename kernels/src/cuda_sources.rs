@@ -1,0 +1,9 @@
+//! The kernels' sources, for compilers at run time.
+//!
+//! Made from kernels/cuda/kernels.toml by `cargo xtask kernels generate`: change that.
+
+/// The one header, by the name that sources include.
+pub const HEADER: (&str, &str) = ("hc_device.cuh", include_str!("../cuda/hc_device.cuh"));
+
+/// Name and text of each source.
+pub const SOURCES: &[(&str, &str)] = &[("update.cu", include_str!("../cuda/update.cu"))];
