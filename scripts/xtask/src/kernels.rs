@@ -7,6 +7,7 @@ mod generate;
 mod manifest;
 
 use cubins::Missing;
+pub(crate) use cubins::cubins_folder;
 
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
     match words {
