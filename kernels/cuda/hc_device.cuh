@@ -18,6 +18,7 @@ typedef signed char i8;
 // The launch's `shared_bytes`.
 #define HC_DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(hc_emu::dynamic_shared())
 #define HC_CHECK_ACCESS(address, bytes) hc_emu::check_access(address, bytes)
+#define HC_UNROLL
 #else
 #define HC_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
 #define HC_DEVICE static __device__ __forceinline__
@@ -26,6 +27,8 @@ typedef signed char i8;
     extern __shared__ __align__(16) u8 hc_dynamic[]; \
     type* const name = reinterpret_cast<type*>(hc_dynamic)
 #define HC_CHECK_ACCESS(address, bytes)
+// Before loops over small arrays, which stay in registers only if every index is known.
+#define HC_UNROLL _Pragma("unroll")
 #endif
 
 // Bits of a float and back.
@@ -44,6 +47,11 @@ HC_DEVICE float hc_float(u32 bits) {
 #else
     return __uint_as_float(bits);
 #endif
+}
+
+// Infinities and NaN give NaN.
+HC_DEVICE bool hc_is_finite(double x) {
+    return x - x == 0.0;
 }
 
 // Floats of 16 bits, as kernels/src/wire/halves.rs has them.
@@ -169,13 +177,14 @@ HC_DEVICE void hc_store4(u16* to, const u16* from) {
 #endif
 }
 
-// Whole quads by one access, the rest and misaligned ones by element.
+// Whole quads by one access, the rest and misaligned ones by element; what lies behind the end is 0.
 template <class T>
 HC_DEVICE void hc_load_quad(const T* from, u32 elems, T* to) {
     if (elems == 4 && hc_aligned(from, 4 * sizeof(T))) {
         hc_load4(from, to);
     } else {
-        for (u32 k = 0; k < elems; k++) to[k] = from[k];
+        HC_UNROLL
+        for (u32 k = 0; k < 4; k++) to[k] = k < elems ? from[k] : static_cast<T>(0);
     }
 }
 
@@ -184,8 +193,76 @@ HC_DEVICE void hc_store_quad(T* to, u32 elems, const T* from) {
     if (elems == 4 && hc_aligned(to, 4 * sizeof(T))) {
         hc_store4(to, from);
     } else {
-        for (u32 k = 0; k < elems; k++) to[k] = from[k];
+        HC_UNROLL
+        for (u32 k = 0; k < 4; k++) {
+            if (k < elems) to[k] = from[k];
+        }
     }
+}
+
+// Copies of 16 bytes to shared memory that run beside the arithmetic. Commit makes a group of those so far; wait
+// returns when at most IN_FLIGHT groups are on their way, and shows only this lane's: a barrier must follow.
+
+HC_DEVICE void hc_copy16_async(void* shared, const void* global) {
+#ifdef HC_EMULATOR
+    hc_emu::copy_async(shared, global, 16);
+#else
+    const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#endif
+}
+
+HC_DEVICE void hc_copy_commit() {
+#ifdef HC_EMULATOR
+    hc_emu::copy_commit();
+#else
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+template <int IN_FLIGHT>
+HC_DEVICE void hc_copy_wait() {
+#ifdef HC_EMULATOR
+    hc_emu::copy_wait(IN_FLIGHT);
+#else
+    asm volatile("cp.async.wait_group %0;" ::"n"(IN_FLIGHT) : "memory");
+#endif
+}
+
+// Matrix fragments over the 32 lanes of a warp, as the PTX manual lays them: m16n8k16, bf16 in, f32 sums.
+
+// Four 8 x 8 matrices of 16-bit elements; lane 8 m + r gives the address of row r of matrix m.
+template <bool TRANSPOSED>
+HC_DEVICE void hc_load_matrices(u32 fragment[4], const void* shared_row) {
+#ifdef HC_EMULATOR
+    hc_emu::load_matrix(__FILE__, __LINE__, shared_row, fragment, TRANSPOSED);
+#else
+    const u32 row = static_cast<u32>(__cvta_generic_to_shared(shared_row));
+    if (TRANSPOSED) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
+                     : "r"(row)
+                     : "memory");
+    } else {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
+                     : "r"(row)
+                     : "memory");
+    }
+#endif
+}
+
+// sum += a b.
+HC_DEVICE void hc_multiply_bf16(float sum[4], const u32 a[4], const u32 b[2]) {
+#ifdef HC_EMULATOR
+    hc_emu::multiply_bf16(__FILE__, __LINE__, sum, a, b);
+#else
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
 }
 
 // The scalars of a step in device memory, so that nothing waits for the host: kernels/src/step_block.rs writes it.

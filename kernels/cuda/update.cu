@@ -95,27 +95,30 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
                       u16* copy) {
     HC_SHARED(u64, block_segment, 1);
     const u64 block_start = begin + static_cast<u64>(blockIdx.x) * (THREADS * QUAD);
-    if (threadIdx.x == 0) block_segment[0] = segment_of(block_start, segments, ends);
-    __syncthreads();
-
     const u64 start = block_start + static_cast<u64>(threadIdx.x) * QUAD;
     const u64 end = begin + n;
-    if (start >= end) return;
-    const u32 elems = end - start < QUAD ? static_cast<u32>(end - start) : QUAD;
-    const HcStep step = hc_step(step_words);
+    const u64 left = start < end ? end - start : 0;
+    const u32 elems = left < QUAD ? static_cast<u32>(left) : QUAD;
 
-    float param[QUAD], result[QUAD];
+    // All loads are on their way before the search for the segment.
+    float param[QUAD], sum[QUAD], result[QUAD];
+    State stored[2][QUAD];
     hc_load_quad(params + start, elems, param);
+    hc_load_quad(gradient + start, elems, sum);
+    if (Rule::STATES > 0) hc_load_quad(first + start, elems, stored[0]);
+    if (Rule::STATES > 1) hc_load_quad(second + start, elems, stored[1]);
+    if (threadIdx.x == 0) block_segment[0] = segment_of(block_start, segments, ends);
+    __syncthreads();
+    if (elems == 0) return;
+
+    const HcStep step = hc_step(step_words);
     if (step.skip) {
-        for (u32 k = 0; k < elems; k++) result[k] = param[k];
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) result[k] = param[k];
     } else {
-        float sum[QUAD];
-        State stored[2][QUAD];
-        hc_load_quad(gradient + start, elems, sum);
-        if (Rule::STATES > 0) hc_load_quad(first + start, elems, stored[0]);
-        if (Rule::STATES > 1) hc_load_quad(second + start, elems, stored[1]);
         u64 segment = block_segment[0];
-        for (u32 k = 0; k < elems; k++) {
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) {
             const u64 index = start + k;
             while (segment < segments && ends[segment] <= index) segment++;
             const float decay = segment < segments ? decays[segment] : 0.0f;
@@ -132,13 +135,64 @@ HC_DEVICE void update(u64 n, u64 begin, const u32* step_words, u64 segments, con
     hc_store_quad(out + start, elems, result);
     if (copy != nullptr) {
         u16 rounded[QUAD];
-        for (u32 k = 0; k < elems; k++) rounded[k] = hc_bf16_nearest(result[k]);
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) rounded[k] = hc_bf16_nearest(result[k]);
         hc_store_quad(copy + start, elems, rounded);
     }
+}
+
+HC_KERNEL(THREADS) hc_sgd(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                          const float* params, const float* gradient, float* out, u16* copy) {
+    float* const none = nullptr;
+    update<Sgd>(n, begin, step, segments, ends, decays, params, gradient, none, none, out, copy);
+}
+
+HC_KERNEL(THREADS) hc_momentum(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                               const float* params, const float* gradient, float* velocity, float* out, u16* copy) {
+    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr),
+                     out, copy);
+}
+
+HC_KERNEL(THREADS) hc_nesterov(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                               const float* params, const float* gradient, float* velocity, float* out, u16* copy) {
+    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<float*>(nullptr),
+                     out, copy);
+}
+
+HC_KERNEL(THREADS) hc_adam(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                           const float* params, const float* gradient, float* first, float* second, float* out,
+                           u16* copy) {
+    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
 }
 
 HC_KERNEL(THREADS) hc_adamw(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
                             const float* params, const float* gradient, float* first, float* second, float* out,
                             u16* copy) {
+    update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
+}
+
+HC_KERNEL(THREADS) hc_momentum_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends,
+                                    const float* decays,
+                                    const float* params, const float* gradient, u16* velocity, float* out, u16* copy) {
+    update<Momentum>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr),
+                     out, copy);
+}
+
+HC_KERNEL(THREADS) hc_nesterov_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends,
+                                    const float* decays,
+                                    const float* params, const float* gradient, u16* velocity, float* out, u16* copy) {
+    update<Nesterov>(n, begin, step, segments, ends, decays, params, gradient, velocity, static_cast<u16*>(nullptr),
+                     out, copy);
+}
+
+HC_KERNEL(THREADS) hc_adam_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                                const float* params, const float* gradient, u16* first, u16* second, float* out,
+                                u16* copy) {
+    update<Adam>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
+}
+
+HC_KERNEL(THREADS) hc_adamw_bf16(u64 n, u64 begin, const u32* step, u64 segments, const u64* ends, const float* decays,
+                                 const float* params, const float* gradient, u16* first, u16* second, float* out,
+                                 u16* copy) {
     update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy);
 }

@@ -6,4 +6,9 @@
 pub const HEADER: (&str, &str) = ("hc_device.cuh", include_str!("../cuda/hc_device.cuh"));
 
 /// Name and text of each source.
-pub const SOURCES: &[(&str, &str)] = &[("update.cu", include_str!("../cuda/update.cu"))];
+pub const SOURCES: &[(&str, &str)] = &[
+    ("digest.cu", include_str!("../cuda/digest.cu")),
+    ("norm.cu", include_str!("../cuda/norm.cu")),
+    ("outer.cu", include_str!("../cuda/outer.cu")),
+    ("update.cu", include_str!("../cuda/update.cu")),
+];

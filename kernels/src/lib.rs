@@ -3,8 +3,8 @@
 //! Every function here works on slices that its caller owns and allocates nothing. Two families, with
 //! different promises:
 //!
-//! - [`update`], [`reduce`], [`digest`] and [`host_buffers`] give the same bits on every CPU: they use
-//!   only + - × ÷ √ in an order that is a function of the element index, so that all ranks and all shard
+//! - [`update`], [`update_bf16`], [`reduce`], [`mod@clip`], [`digest`] and [`host_buffers`] give the same bits on
+//!   every CPU: they use only + - × ÷ √ in an order that is a function of the element index, so that all ranks and all shard
 //!   counts agree.
 //! - Everything else (matrix products, norms, attention) belongs to a worker's own forward and backward,
 //!   whose bits may depend on the CPU; it is tested with a tolerance.
@@ -12,6 +12,7 @@
 mod simd;
 
 pub mod attention;
+pub mod clip;
 pub mod cross_entropy;
 pub mod cuda;
 pub mod cuda_sources;
@@ -30,6 +31,7 @@ mod real;
 pub mod reduce;
 pub mod step_block;
 pub mod update;
+pub mod update_bf16;
 mod wire;
 
 pub use real::Real;

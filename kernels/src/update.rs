@@ -28,6 +28,15 @@ pub struct Moments {
     pub correction2_sqrt: f32,
 }
 
+/// Of [`outer_nesterov`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outer {
+    pub learning_rate: f32,
+    pub momentum: f32,
+    /// Turns the sum of changes into their mean.
+    pub change_scale: f32,
+}
+
 /// How state in bf16 is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StateRounding {
@@ -39,7 +48,7 @@ pub enum StateRounding {
 }
 
 #[inline(always)]
-fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
+pub(crate) fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
     *first += (gradient - *first) * (1.0 - moments.beta1);
     *second = *second * moments.beta2 + gradient * gradient * (1.0 - moments.beta2);
     let scale = second.sqrt() / moments.correction2_sqrt + moments.epsilon;
@@ -126,6 +135,27 @@ kernel! {
         for i in 0..out.len() {
             let g = gradient[i] * scalars.gradient_scale;
             out[i] = params[i] * keep - adam_delta(&moments, g, &mut first[i], &mut second[i]);
+        }
+    }
+
+    /// The outer step of local training: Nesterov's momentum on the mean change since the last one.
+    ///
+    /// `change` is the sum over workers of `anchor - params`. Anchor and parameters become the same. Source:
+    /// Douillard and others, "DiLoCo: distributed low-communication training of language models", 2023.
+    pub fn outer_nesterov<'a>(
+        outer: Outer,
+        change: &'a [f32],
+        anchor: &'a mut [f32],
+        velocity: &'a mut [f32],
+        params: &'a mut [f32],
+    ) {
+        let change = &change[..params.len()];
+        let (anchor, velocity) = (&mut anchor[..params.len()], &mut velocity[..params.len()]);
+        for i in 0..params.len() {
+            let g = change[i] * outer.change_scale;
+            velocity[i] = outer.momentum * velocity[i] + g;
+            anchor[i] -= outer.learning_rate * (g + outer.momentum * velocity[i]);
+            params[i] = anchor[i];
         }
     }
 }

@@ -5,7 +5,10 @@
 
 use hcrun_kernels::device::Device;
 
+mod digest;
 mod failure;
+mod norm;
+mod outer;
 mod placed;
 mod update;
 mod values;
@@ -22,7 +25,7 @@ pub struct Case {
 
 /// All cases, each independent of the others.
 pub fn cases() -> Vec<Case> {
-    [update::CASES].concat()
+    [update::CASES, outer::CASES, norm::CASES, digest::CASES].concat()
 }
 
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.

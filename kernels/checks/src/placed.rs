@@ -34,6 +34,10 @@ impl<T: Bits> Placed<T> {
         self.buffer.at(size_of::<T>() * self.before)
     }
 
+    pub(crate) fn at(&self, index: usize) -> Address<T> {
+        self.buffer.at(size_of::<T>() * (self.before + index))
+    }
+
     /// # Errors
     /// If the device fails, or something was written to a margin.
     pub(crate) fn read(&self, device: &dyn Device, what: &str) -> Result<Vec<T>, Failure> {
@@ -59,6 +63,11 @@ impl<T: Bits> Placed<T> {
     pub(crate) fn expect_unchanged(&self, device: &dyn Device, what: &str) -> Result<(), Failure> {
         self.expect(device, what, &self.values)
     }
+}
+
+/// By the crate `half`, which is another implementation.
+pub(crate) fn nearest_bf16(value: f32) -> u16 {
+    if value.is_nan() { 0x7fc0 } else { half::bf16::from_f32(value).to_bits() }
 }
 
 /// # Errors

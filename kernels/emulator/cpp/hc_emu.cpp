@@ -1,6 +1,7 @@
 // The emulator itself: fibres, rendezvous, shared memory, and the interface to Rust at the end.
 #include "hc_emu.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -9,12 +10,73 @@
 #include <string>
 #include <vector>
 
+#if defined(__x86_64__)
+// Saves what the calling convention keeps, and goes on where `to` was saved. ucontext would ask the kernel for the
+// signal mask at each switch, of which a block has hundreds.
+asm(R"(
+.text
+.type hc_emu_switch, @function
+hc_emu_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size hc_emu_switch, . - hc_emu_switch
+)");
+extern "C" void hc_emu_switch(void** from, void* to);
+#endif
+
 namespace hc_emu {
 namespace {
 
 const unsigned WARP = 32;
 const unsigned MAX_LANES = 1024;
 const uint64_t STACK_BYTES = 64 * 1024;
+// At the low end of each stack, without access.
+const uint64_t GUARD_BYTES = 4096;
+
+#if defined(__x86_64__)
+struct Context {
+    void* stack_top;
+};
+
+void switch_context(Context* from, Context* to) {
+    hc_emu_switch(&from->stack_top, to->stack_top);
+}
+
+void make_context(Context* context, uint8_t* stack, void (*start)()) {
+    // As if `start` had been called: it begins 8 bytes off a multiple of 16.
+    void** top = reinterpret_cast<void**>(stack + STACK_BYTES - 8);
+    *--top = reinterpret_cast<void*>(start);
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    context->stack_top = top;
+}
+#else
+using Context = ucontext_t;
+
+void switch_context(Context* from, Context* to) {
+    swapcontext(from, to);
+}
+
+void make_context(Context* context, uint8_t* stack, void (*start)()) {
+    getcontext(context);
+    context->uc_stack.ss_sp = stack;
+    context->uc_stack.ss_size = STACK_BYTES;
+    context->uc_link = nullptr;
+    makecontext(context, start, 0);
+}
+#endif
 // Shared memory is NaN as a float and -1 as an integer until it is written; arrays have margins of another pattern.
 const uint8_t POISON = 0xff;
 const uint8_t RED = 0xa5;
@@ -32,7 +94,7 @@ struct Copy {
 };
 
 struct Lane {
-    ucontext_t context;
+    Context context;
     State state;
     // What it waits for.
     Operation operation;
@@ -61,7 +123,7 @@ struct Region {
 };
 
 struct Machine {
-    ucontext_t scheduler;
+    Context scheduler;
     std::vector<Lane> lanes;
     uint8_t* stacks = nullptr;
     unsigned count = 0, running = 0, block = 0, grid = 0;
@@ -73,6 +135,7 @@ struct Machine {
     std::vector<SharedArray> arrays;
     uint64_t arena_used = 0, dynamic_bytes = 0;
     uint64_t draws = 0;
+    bool in_lane = false;
     bool failed = false;
     unsigned failed_lane = 0;
     char message[512];
@@ -132,7 +195,8 @@ void fail(unsigned lane, const std::string& text) {
 }
 
 void to_scheduler() {
-    swapcontext(&current().context, &machine.scheduler);
+    machine.in_lane = false;
+    switch_context(&current().context, &machine.scheduler);
 }
 
 [[noreturn]] void die(const std::string& text) {
@@ -253,7 +317,8 @@ void arrive_at_warp(Operation operation, const char* file, int line, unsigned ma
     own.state = State::Waiting;
     const unsigned lane = machine.running % WARP, first = machine.running - lane;
     if (!((mask >> lane) & 1)) {
-        die(std::string("is not named by its own mask at ") + name(operation) + ", " + base(file) + ":" + std::to_string(line));
+        die(std::string("is not named by its own mask at ") + name(operation) + ", " + base(file) + ":" +
+            std::to_string(line));
     }
     bool full = true;
     for (unsigned other = 0; other < WARP; other++) {
@@ -277,16 +342,63 @@ void lane_main() {
     for (;;) to_scheduler();
 }
 
+#if defined(__x86_64__)
+struct sigaction previous_segv, previous_bus;
+
+void lane_fault() {
+    die("accesses memory that is not there, or overflows its stack");
+}
+
+// A lane that touches what is not mapped fails like any other; every other fault is whose it was before.
+void on_fault(int signal, siginfo_t* info, void* context) {
+    if (machine.in_lane) {
+        // The stack may be what overflowed: what the lane had on it is not needed any more.
+        uint8_t* stack = machine.stacks + machine.running * STACK_BYTES;
+        greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+        registers[REG_RSP] = reinterpret_cast<greg_t>(stack + STACK_BYTES - 24);
+        registers[REG_RIP] = reinterpret_cast<greg_t>(&lane_fault);
+        return;
+    }
+    const struct sigaction& previous = signal == SIGSEGV ? previous_segv : previous_bus;
+    if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
+    sigaction(signal, &previous, nullptr);
+}
+
+bool catch_faults() {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_fault;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    return sigaction(SIGSEGV, &action, &previous_segv) == 0 && sigaction(SIGBUS, &action, &previous_bus) == 0;
+}
+
+// The handler cannot run on a stack that has overflowed.
+bool have_signal_stack() {
+    stack_t present;
+    if (sigaltstack(nullptr, &present) == 0 && !(present.ss_flags & SS_DISABLE)) return true;
+    static thread_local uint8_t own[64 * 1024];
+    stack_t stack;
+    memset(&stack, 0, sizeof stack);
+    stack.ss_sp = own;
+    stack.ss_size = sizeof own;
+    return sigaltstack(&stack, nullptr) == 0;
+}
+
+void guard() {
+    static const bool once = catch_faults();
+    if (!once || !have_signal_stack()) return;
+    for (unsigned i = 0; i < MAX_LANES; i++) mprotect(machine.stacks + i * STACK_BYTES, GUARD_BYTES, PROT_NONE);
+}
+#else
+void guard() {}
+#endif
+
 void start_lane(unsigned index) {
     Lane& lane = machine.lanes[index];
     lane.state = State::Ready;
     lane.copies.clear();
     lane.groups.clear();
-    getcontext(&lane.context);
-    lane.context.uc_stack.ss_sp = machine.stacks + index * STACK_BYTES;
-    lane.context.uc_stack.ss_size = STACK_BYTES;
-    lane.context.uc_link = nullptr;
-    makecontext(&lane.context, lane_main, 0);
+    make_context(&lane.context, machine.stacks + index * STACK_BYTES, lane_main);
 }
 
 void reset_shared(uint64_t dynamic_bytes) {
@@ -323,12 +435,12 @@ void check_shared() {
     uint64_t clean = 0;
     for (const SharedArray& array : machine.arrays) {
         for (uint64_t i = clean; i < array.offset; i++) {
-            if (arena_start()[i] != RED) return fail(0, "its block wrote before shared array " + array.key);
+            if (arena_start()[i] != RED) return fail(0, "its block wrote beside shared array " + array.key);
         }
         clean = array.offset + array.bytes;
     }
     for (uint64_t i = clean; i < machine.arena_used; i++) {
-        if (arena_start()[i] != RED) return fail(0, "its block wrote behind shared array " + machine.arrays.back().key);
+        if (arena_start()[i] != RED) return fail(0, "its block wrote beside shared array " + machine.arrays.back().key);
     }
 }
 
@@ -337,7 +449,8 @@ bool open_barrier() {
     const Lane& first = machine.lanes[0];
     for (unsigned i = 0; i < machine.count; i++) {
         const Lane& lane = machine.lanes[i];
-        if (lane.state != State::Waiting || lane.operation != Operation::SyncThreads || !same_place(lane, first)) return false;
+        const bool here = lane.state == State::Waiting && lane.operation == Operation::SyncThreads;
+        if (!here || !same_place(lane, first)) return false;
     }
     for (unsigned i = 0; i < machine.count; i++) machine.lanes[i].state = State::Ready;
     return true;
@@ -375,7 +488,8 @@ void run_block() {
         for (size_t i = ready.size(); i > 1; i--) std::swap(ready[i - 1], ready[draw() % i]);
         for (unsigned lane : ready) {
             machine.running = lane;
-            swapcontext(&machine.scheduler, &machine.lanes[lane].context);
+            machine.in_lane = true;
+            switch_context(&machine.scheduler, &machine.lanes[lane].context);
             if (machine.failed) return;
         }
     }
@@ -418,7 +532,8 @@ void sync_warp(const char* file, int line, unsigned mask) {
     arrive_at_warp(Operation::SyncWarp, file, line, mask);
 }
 
-uint64_t exchange(Operation operation, const char* file, int line, unsigned mask, uint64_t value, int argument, int width) {
+uint64_t exchange(Operation operation, const char* file, int line, unsigned mask, uint64_t value, int argument,
+                  int width) {
     Lane& own = current();
     own.value = value, own.argument = argument, own.width = width;
     arrive_at_warp(operation, file, line, mask);
@@ -493,6 +608,7 @@ extern "C" int hc_emu_launch(const HcLaunch* launch, HcFault* fault) {
         }
         machine.stacks = static_cast<uint8_t*>(stacks);
         machine.lanes.resize(MAX_LANES);
+        guard();
     }
     if (launch->argument_count != launch->entry->arguments) {
         fault->block = fault->thread = 0;

@@ -16,7 +16,17 @@ struct Dim3 {
     unsigned x, y, z;
 };
 
-enum class Operation { SyncThreads, SyncWarp, Shuffle, ShuffleXor, ShuffleDown, ShuffleUp, Ballot, LoadMatrix, Multiply };
+enum class Operation {
+    SyncThreads,
+    SyncWarp,
+    Shuffle,
+    ShuffleXor,
+    ShuffleDown,
+    ShuffleUp,
+    Ballot,
+    LoadMatrix,
+    Multiply
+};
 
 Dim3 thread_index();
 Dim3 block_index();
@@ -31,7 +41,8 @@ void check_access(const void* address, uint64_t bytes);
 
 void sync_threads(const char* file, int line);
 void sync_warp(const char* file, int line, unsigned mask);
-uint64_t exchange(Operation operation, const char* file, int line, unsigned mask, uint64_t value, int argument, int width);
+uint64_t exchange(Operation operation, const char* file, int line, unsigned mask, uint64_t value, int argument,
+                  int width);
 unsigned ballot(const char* file, int line, unsigned mask, bool vote);
 
 // cp.async: nothing arrives before the wait.

@@ -9,25 +9,71 @@ pub struct Mutant {
     pub to: &'static str,
 }
 
+const fn mutant(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Mutant {
+    Mutant { name, file, from, to }
+}
+
 pub const MUTANTS: &[Mutant] = &[
-    Mutant { name: "update-barrier-dropped", file: "update.cu", from: "__syncthreads();", to: "" },
-    Mutant {
-        name: "update-tail-too-long",
-        file: "update.cu",
-        from: "end - start < QUAD ? static_cast<u32>(end - start) : QUAD",
-        to: "QUAD",
-    },
-    Mutant {
-        name: "update-moments-swapped",
-        file: "update.cu",
-        from: "update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, first, second, out, copy)",
-        to: "update<Adamw>(n, begin, step, segments, ends, decays, params, gradient, second, first, out, copy)",
-    },
-    Mutant {
-        name: "update-index-of-32-bits",
-        file: "update.cu",
-        from: "static_cast<u64>(blockIdx.x) * (THREADS * QUAD)",
-        to: "blockIdx.x * (THREADS * QUAD)",
-    },
-    Mutant { name: "update-skip-ignored", file: "update.cu", from: "if (step.skip)", to: "if (false)" },
+    mutant("update-barrier-dropped", "update.cu", "__syncthreads();", ""),
+    mutant("update-tail-too-long", "update.cu", "left < QUAD ? static_cast<u32>(left) : QUAD", "QUAD"),
+    mutant("update-tail-dropped", "update.cu", "if (elems == 0) return;", "if (elems < QUAD) return;"),
+    mutant("update-moments-swapped", "update.cu", "&a, &b);", "&b, &a);"),
+    mutant(
+        "update-index-of-32-bits",
+        "update.cu",
+        "static_cast<u64>(blockIdx.x) * (THREADS * QUAD)",
+        "blockIdx.x * (THREADS * QUAD)",
+    ),
+    mutant("update-skip-ignored", "update.cu", "if (step.skip) {", "if (false) {"),
+    mutant("update-segment-not-advanced", "update.cu", "while (segment < segments &&", "while (false &&"),
+    mutant(
+        "update-draws-by-place-in-the-launch",
+        "update.cu",
+        "hc_draw(step.stream, index)",
+        "hc_draw(step.stream, index - begin)",
+    ),
+    mutant(
+        "update-nesterov-without-gradient",
+        "update.cu",
+        "(g + step.momentum * *velocity)",
+        "(step.momentum * *velocity)",
+    ),
+    mutant("outer-skip-ignored", "outer.cu", "if (!step.skip) {", "if (true) {"),
+    mutant("outer-anchor-kept", "outer.cu", "hc_store_quad(anchor + start, elems, held);", ""),
+    mutant(
+        "norm-leaves-before-the-shuffle",
+        "norm.cu",
+        "double sum = 0.0;\n    if (chunk < n) {",
+        "double sum = 0.0;\n    if (chunk >= n) return;\n    {",
+    ),
+    mutant(
+        "norm-rest-of-a-chunk-dropped",
+        "norm.cu",
+        "i < end; i += ACCUMULATORS",
+        "i + 7 < end; i += ACCUMULATORS",
+    ),
+    mutant("norm-of-four-accumulators", "norm.cu", "ACCUMULATORS = 8", "ACCUMULATORS = 4"),
+    mutant(
+        "clip-first-barrier-dropped",
+        "norm.cu",
+        "= partials[start + threadIdx.x];\n        __syncthreads();",
+        "= partials[start + threadIdx.x];",
+    ),
+    mutant(
+        "clip-second-barrier-dropped",
+        "norm.cu",
+        "// Before the next partials come.\n        __syncthreads();",
+        "",
+    ),
+    mutant("clip-by-the-squared-norm", "norm.cu", "sqrt(sum) / weight", "sum / weight"),
+    mutant("clip-skips-nothing", "norm.cu", "!(hc_is_finite(sum) &&", "!(true ||"),
+    mutant("digest-barrier-dropped", "digest.cu", "__syncthreads();", ""),
+    mutant("digest-of-half-a-warp", "digest.cu", "distance = 16", "distance = 8"),
+    mutant("digest-overwrites", "digest.cu", "atomicAdd(sum, total);", "*sum = total;"),
+    mutant(
+        "digest-by-place-in-the-launch",
+        "digest.cu",
+        "(start + k + 1) * SPREAD",
+        "(start - begin + k + 1) * SPREAD",
+    ),
 ];

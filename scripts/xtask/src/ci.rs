@@ -15,6 +15,7 @@ const MAIN: &str = "cargo run --release -- run examples/gpt/job.toml";
 pub(crate) fn run_all() -> anyhow::Result<()> {
     let start = Instant::now();
     step("cargo fmt --all --check", None)?;
+    step("cargo xtask kernels generate --check", None)?;
     step("cargo clippy --locked --workspace --all-targets -- -D warnings", None)?;
     step("cargo doc --locked --workspace --no-deps", Some(("RUSTDOCFLAGS", "-D warnings")))?;
     say("$ cargo xtask kernels");

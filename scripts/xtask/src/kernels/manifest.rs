@@ -99,7 +99,11 @@ pub(crate) fn read() -> anyhow::Result<Manifest> {
 }
 
 fn check(kernel: &Kernel) -> anyhow::Result<()> {
-    ensure!(kernel.block % 32 == 0 && (32..=1024).contains(&kernel.block), "block = {}", kernel.block);
+    ensure!(
+        kernel.block.is_multiple_of(32) && (32..=1024).contains(&kernel.block),
+        "block = {}",
+        kernel.block
+    );
     let source = fs::read_to_string(format!("kernels/cuda/{}", kernel.file)).context(kernel.file.clone())?;
     let symbol = format!(") hc_{}(", kernel.name);
     ensure!(source.contains(&symbol), "{} does not define hc_{}", kernel.file, kernel.name);
