@@ -13,6 +13,8 @@ use anyhow::{Context, ensure};
 use hcrun_kernel_checks::cases;
 use hcrun_kernels::cuda::{Code, CudaDevice, Sources, probe};
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
+use hcrun_kernels::device::Device;
+use hcrun_kernels::launch::KERNELS;
 
 use crate::arguments::Words;
 use crate::machine::Machine;
@@ -127,8 +129,7 @@ impl Session {
             }
             lock(&self.report).running(case.name);
             let start = Instant::now();
-            let result = (case.run)(&self.device)
-                .and_then(|()| Ok(hcrun_kernels::device::Device::synchronize(&self.device)?));
+            let result = (case.run)(&self.device).and_then(|()| Ok(self.device.synchronize()?));
             let error = result.err().map(|error| error.to_string());
             println!("{}  {}", if error.is_none() { "ok  " } else { "FAIL" }, case.name);
             let seconds = start.elapsed().as_secs_f64();
@@ -137,19 +138,11 @@ impl Session {
     }
 
     fn measure(&self, python: Option<&std::path::Path>) {
-        let origins = self.device.origins().into_iter();
-        lock(&self.report).code = origins.map(|(file, origin)| (file, format!("{origin:?}"))).collect();
         let Some(copy) = self.timed("copy", measured::copy) else { return };
         lock(&self.report).copied(copy);
-        for measurement in measured::ALL {
-            if let Some(rate) = self.timed(measurement.kernel, measurement.run) {
-                lock(&self.report).measured(rate, &copy);
-            }
-        }
-        for kernel in hcrun_kernels::launch::KERNELS {
-            if !measured::ALL.iter().any(|measurement| measurement.kernel == kernel.name) {
-                lock(&self.report).not_run(kernel.name, "it has no measurement");
-            }
+        match measured::manifest() {
+            Ok(manifest) => self.measure_kernels(&manifest, &copy),
+            Err(error) => lock(&self.report).failed("the manifest", &format!("{error:#}")),
         }
         let peer = match python {
             None => Err("no Python was named (--python)".to_owned()),
@@ -159,11 +152,28 @@ impl Session {
                 peer::fused_adamw(python, self.end).map_err(|error| format!("{error:#}"))
             }
         };
+        let origins = self.device.origins().into_iter();
         let mut report = lock(&self.report);
+        report.code = origins.map(|(file, origin)| (file, format!("{origin:?}"))).collect();
         report.finished();
         report.peer(peer);
         let bounds = bounds::bounds(&report);
         report.bounds = bounds;
+    }
+
+    fn measure_kernels(&self, manifest: &measured::Manifest, copy: &measured::Rate) {
+        for kernel in KERNELS {
+            let described = manifest.kernels.iter().find(|described| described.name == kernel.name);
+            let Some(described) = described.filter(|described| described.bytes_per_elem > 0) else {
+                lock(&self.report)
+                    .not_run(kernel.name, "it does not stream: the manifest names no bytes an element");
+                continue;
+            };
+            let rate = self.timed(kernel.name, |device| measured::kernel(device, described, kernel));
+            if let Some(rate) = rate {
+                lock(&self.report).measured(rate, copy);
+            }
+        }
     }
 
     fn timed(

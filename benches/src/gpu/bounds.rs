@@ -3,7 +3,7 @@
 use super::report::{Bound, Report};
 
 /// Kernel and bytes a second, on an H100.
-const ON_AN_H100: [(&str, f64); 2] = [("adamw", 2.7e12), ("quantise_int8", 2.5e12)];
+const ON_AN_H100: [(&str, f64); 2] = [("adamw", 2.7e12), ("pack_int8", 2.5e12)];
 
 pub(super) fn bounds(report: &Report) -> Vec<Bound> {
     ON_AN_H100.map(|(kernel, bound)| bound_of(report.card(), kernel, bound, report.rate(kernel))).into()

@@ -2,21 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use hcrun_kernels::cuda::CudaDevice;
-use hcrun_kernels::device::{Address, Device, DeviceBuffer, DeviceError};
-use hcrun_kernels::launch::Adamw;
+use hcrun_kernels::device::{Argument, Device, DeviceBuffer, DeviceError, Kernel};
 use hcrun_kernels::step_block::StepBlock;
 use hcrun_kernels::update::{Moments, StateRounding};
-
-/// A kernel's measurement: its buffers, then repetitions.
-pub(super) struct Measurement {
-    /// Its name in the manifest.
-    pub(super) kernel: &'static str,
-    pub(super) run: fn(&CudaDevice) -> anyhow::Result<Rate>,
-}
-
-pub(super) const ALL: &[Measurement] = &[Measurement { kernel: "adamw", run: adamw }];
+use serde::Deserialize;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
@@ -41,43 +32,99 @@ pub(super) fn copy(device: &CudaDevice) -> anyhow::Result<Rate> {
     repeat(device, "copy", 8, || device.copy(&from, &to, ELEMS * 4))
 }
 
-/// With f32 states and without a copy in bf16: parameter and gradient read, states read and written, parameter
-/// written.
-fn adamw(device: &CudaDevice) -> anyhow::Result<Rate> {
-    let [params, gradient, first, second, out] = [0; 5]
-        .map(|_| filled(device, ELEMS * 4))
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?
-        .try_into()
-        .map_err(|_| anyhow::anyhow!("five buffers"))?;
+/// As the manifest describes it: each buffer as long as the elements, the rest by its name.
+pub(super) fn kernel(
+    device: &CudaDevice,
+    described: &Described,
+    kernel: &'static Kernel,
+) -> anyhow::Result<Rate> {
+    let mut buffers = Vec::new();
+    let mut arguments = Vec::new();
+    for parameter in &described.params {
+        let argument = argument(device, parameter, &mut buffers)?;
+        arguments.push(
+            argument
+                .with_context(|| format!("nothing says what `{}` is in a measurement", parameter.name))?,
+        );
+    }
+    repeat(device, kernel.name, described.bytes_per_elem, || kernel.start(device, ELEMS as u64, &arguments))
+}
+
+/// None for a scalar that is not known here.
+fn argument(
+    device: &CudaDevice,
+    parameter: &Parameter,
+    buffers: &mut Vec<DeviceBuffer>,
+) -> anyhow::Result<Option<Argument>> {
+    let buffer = match (parameter.name.as_str(), parameter.kind.as_str()) {
+        ("n", "u64") => return Ok(Some(Argument::U64(ELEMS as u64))),
+        ("begin", "u64") => return Ok(Some(Argument::U64(0))),
+        ("segments", "u64") => return Ok(Some(Argument::U64(1))),
+        // Not part of the manifest's bytes.
+        ("copy", "*u16") => return Ok(Some(Argument::Address(0))),
+        ("step", "*u32") => written(device, &step())?,
+        ("ends", "*u64") => written(device, &(ELEMS as u64).to_le_bytes())?,
+        ("decays", "*f32") => written(device, &0.1f32.to_le_bytes())?,
+        ("sum", "*u64") => written(device, &[0; 8])?,
+        (_, kind) => match bytes_of(kind) {
+            Some(bytes) => filled(device, ELEMS * bytes)?,
+            None => return Ok(None),
+        },
+    };
+    let address = Argument::Address(buffer.address());
+    buffers.push(buffer);
+    Ok(Some(address))
+}
+
+fn bytes_of(kind: &str) -> Option<usize> {
+    match kind {
+        "*u8" | "*i8" => Some(1),
+        "*u16" => Some(2),
+        "*f32" | "*u32" => Some(4),
+        "*f64" | "*u64" => Some(8),
+        _ => None,
+    }
+}
+
+/// Of a training step like any other.
+fn step() -> Vec<u8> {
     let moments = Moments { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step_size: 1e-3, correction2_sqrt: 0.9 };
     let step = StepBlock {
         learning_rate: 1e-3,
         gradient_scale: 1.0,
         moments,
-        momentum: 0.0,
+        momentum: 0.9,
         skip: false,
         rounding: StateRounding::Nearest,
     };
-    let words: Vec<u8> = step.words().iter().flat_map(|word| word.to_le_bytes()).collect();
-    let block = written(device, &words)?;
-    let ends = written(device, &(ELEMS as u64).to_le_bytes())?;
-    let decays = written(device, &0.1f32.to_le_bytes())?;
-    let launch = Adamw {
-        n: ELEMS as u64,
-        begin: 0,
-        step: block.at(0),
-        segments: 1,
-        ends: ends.at(0),
-        decays: decays.at(0),
-        params: params.at(0),
-        gradient: gradient.at(0),
-        first: first.at(0),
-        second: second.at(0),
-        out: out.at(0),
-        copy: Address::NULL,
-    };
-    repeat(device, "adamw", 28, || launch.launch(device))
+    step.words().iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The manifest, as far as a measurement needs it.
+#[derive(Deserialize)]
+pub(super) struct Manifest {
+    #[serde(rename = "kernel")]
+    pub(super) kernels: Vec<Described>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Described {
+    pub(super) name: String,
+    /// 0 where it is not one that streams.
+    #[serde(default)]
+    pub(super) bytes_per_elem: u64,
+    params: Vec<Parameter>,
+}
+
+#[derive(Deserialize)]
+struct Parameter {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+pub(super) fn manifest() -> anyhow::Result<Manifest> {
+    toml::from_str(include_str!("../../../kernels/cuda/kernels.toml")).context("kernels.toml")
 }
 
 /// Floats of 2⁻⁷ or so: neither zero nor denormal, and finite.
@@ -120,3 +167,25 @@ const ELEMS: usize = 64 << 20;
 const CHUNK: usize = 16 << 20;
 const WARM_UP: usize = 3;
 const REPETITIONS: usize = 21;
+
+#[cfg(test)]
+mod tests {
+    use hcrun_kernels::launch::KERNELS;
+
+    use super::*;
+
+    #[test]
+    fn every_streaming_kernel_of_the_manifest_can_be_measured() {
+        let known = ["n", "begin", "segments"];
+        let manifest = manifest().unwrap();
+        assert_eq!(manifest.kernels.len(), KERNELS.len());
+        for described in manifest.kernels.iter().filter(|described| described.bytes_per_elem > 0) {
+            assert!(KERNELS.iter().any(|kernel| kernel.name == described.name), "{}", described.name);
+            for parameter in &described.params {
+                let is_known =
+                    bytes_of(&parameter.kind).is_some() || known.contains(&parameter.name.as_str());
+                assert!(is_known, "{}: {}", described.name, parameter.name);
+            }
+        }
+    }
+}

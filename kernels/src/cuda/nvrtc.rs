@@ -13,6 +13,7 @@ use std::ptr;
 use libloading::Library;
 
 use super::architecture::Architecture;
+use super::probe::words;
 
 /// The compiler, once opened.
 pub struct Nvrtc {
@@ -70,7 +71,7 @@ impl Nvrtc {
     pub fn open(library: &Path) -> Result<Nvrtc, NvrtcError> {
         let unusable = |cause: String| NvrtcError::Unusable { library: library.display().to_string(), cause };
         // SAFETY: its initialisers are those that every program using it runs.
-        let opened = unsafe { Library::new(library) }.map_err(|error| unusable(error.to_string()))?;
+        let opened = unsafe { Library::new(library) }.map_err(|error| unusable(words(&error)))?;
         let api = Api::resolve(opened).map_err(|symbol| unusable(format!("it lacks {symbol}")))?;
         let (mut major, mut minor) = (0, 0);
         // SAFETY: writes two ints.

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
+use std::error::Error;
 use std::ffi::{CStr, c_int, c_uint};
 use std::fmt;
 use std::sync::Arc;
@@ -171,7 +172,12 @@ impl Unavailable {
 fn open() -> Result<Library, Unavailable> {
     // SAFETY: the driver's initialisers are those that every CUDA program runs.
     let library = unsafe { Library::new(LIBRARY) };
-    library.map_err(|error| Unavailable::NoDriver { cause: error.to_string() })
+    library.map_err(|error| Unavailable::NoDriver { cause: words(&error) })
+}
+
+/// The system's own words, which name the file.
+pub(super) fn words(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Before all else, since it tells an old driver from a broken one; the driver answers before `cuInit`.
