@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-#[expect(unreachable_pub, reason = "the library exports it")]
-#[path = "src/mutants.rs"]
 mod mutants;
 
-use mutants::MUTANTS;
+use mutants::{MUTANTS, Mutant};
+
+const BARRIER: &str = "__syncthreads();";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let cuda = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda").canonicalize()?;
@@ -17,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stems = entries.lines().filter_map(|line| line.strip_prefix("#define HC_ENTRIES_"));
     let stems = stems.filter_map(|rest| rest.split([' ', '\\']).next());
 
-    let mut sets = Vec::new();
+    let (mut sets, mut mutated) = (Vec::new(), Vec::new());
     let mut units = vec![PathBuf::from("cpp/hc_emu.cpp")];
     for stem in stems {
         let symbol = format!("hc_set_{stem}");
@@ -27,44 +28,76 @@ fn main() -> Result<(), Box<dyn Error>> {
     let probe = Path::new("cpp/probe.cu").canonicalize()?;
     units.push(unit(&out, "probe", &probe, "hc_set_probe")?);
     sets.push((String::new(), "hc_set_probe".to_owned()));
-    for (index, mutant) in MUTANTS.iter().enumerate() {
-        let source = fs::read_to_string(cuda.join(mutant.file))?;
-        if source.matches(mutant.from).count() != 1 {
-            let why = format!("mutant {}: {} must contain once: {}", mutant.name, mutant.file, mutant.from);
-            return Err(why.into());
-        }
+    let mut names = Vec::new();
+    for (index, mistaken) in mistaken(&cuda)?.into_iter().enumerate() {
         let folder = out.join(format!("mutant_{index}"));
         fs::create_dir_all(&folder)?;
-        let path = folder.join(mutant.file);
-        fs::write(&path, source.replace(mutant.from, mutant.to))?;
+        let path = folder.join(&mistaken.file);
+        fs::write(&path, mistaken.text)?;
         let symbol = format!("hc_set_mutant_{index}");
-        units.push(unit(&out, mutant.file.trim_end_matches(".cu"), &path, &symbol)?);
-        sets.push((mutant.name.to_owned(), symbol));
+        mutated.push(unit(&out, mistaken.file.trim_end_matches(".cu"), &path, &symbol)?);
+        names.push((mistaken.name.clone(), mistaken.file));
+        sets.push((mistaken.name, symbol));
     }
+    fs::write(out.join("mutants.rs"), format!("&{names:?}"))?;
     units.push(find(&out, &sets)?);
 
-    for watched in ["cpp", "src/mutants.rs", "../cuda"] {
+    for watched in ["cpp", "mutants.rs", "../cuda"] {
         println!("cargo::rerun-if-changed={watched}");
     }
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .include("cpp")
-        .include(&cuda)
-        .files(units)
-        // The bits of the CPU: nothing contracted, nothing reordered.
-        .flags([
-            "-O1",
-            "-ffp-contract=off",
-            "-fno-fast-math",
-            "-fno-math-errno",
-            "-fwrapv",
-            "-fno-strict-aliasing",
-        ])
-        .flags(["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-parentheses"])
-        .debug(false)
-        .try_compile("hc_emulator")?;
+    compiler(&cuda).files(units).try_compile("hc_emulator")?;
+    // A mistake may well be worth a warning.
+    compiler(&cuda).files(mutated).warnings(false).cargo_warnings(false).try_compile("hc_mutants")?;
     Ok(())
+}
+
+/// A source with one mistake.
+struct Mistaken {
+    name: String,
+    file: String,
+    text: String,
+}
+
+fn mistaken(cuda: &Path) -> Result<Vec<Mistaken>, Box<dyn Error>> {
+    let mut all = Vec::new();
+    for Mutant { name, file, from, to } in MUTANTS {
+        let source = fs::read_to_string(cuda.join(file))?;
+        if source.matches(from).count() != 1 {
+            return Err(format!("mutant {name}: {file} must contain once: {from}").into());
+        }
+        let text = source.replace(from, to);
+        all.push(Mistaken { name: (*name).to_owned(), file: (*file).to_owned(), text });
+    }
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(cuda)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+    files.sort();
+    for path in files {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let source = fs::read_to_string(&path)?;
+        for (index, (at, _)) in source.match_indices(BARRIER).enumerate() {
+            let text = format!("{}{}", &source[..at], &source[at + BARRIER.len()..]);
+            let name = format!("{file} without its barrier {}", index + 1);
+            all.push(Mistaken { name, file: file.clone(), text });
+        }
+    }
+    Ok(all)
+}
+
+fn compiler(cuda: &Path) -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").include("cpp").include(cuda).debug(false);
+    // The bits of the CPU: nothing contracted, nothing reordered.
+    build.flags([
+        "-O1",
+        "-ffp-contract=off",
+        "-fno-fast-math",
+        "-fno-math-errno",
+        "-fwrapv",
+        "-fno-strict-aliasing",
+    ]);
+    build.flags(["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas"]);
+    build
 }
 
 /// A translation unit: one source, in a namespace of its own, and the list of its kernels.

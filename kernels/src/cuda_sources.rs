@@ -7,8 +7,11 @@ pub const HEADER: (&str, &str) = ("hc_device.cuh", include_str!("../cuda/hc_devi
 
 /// Name and text of each source.
 pub const SOURCES: &[(&str, &str)] = &[
+    ("codec.cu", include_str!("../cuda/codec.cu")),
     ("digest.cu", include_str!("../cuda/digest.cu")),
     ("norm.cu", include_str!("../cuda/norm.cu")),
     ("outer.cu", include_str!("../cuda/outer.cu")),
+    ("privacy.cu", include_str!("../cuda/privacy.cu")),
+    ("select.cu", include_str!("../cuda/select.cu")),
     ("update.cu", include_str!("../cuda/update.cu")),
 ];

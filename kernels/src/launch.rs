@@ -18,6 +18,31 @@ pub const KERNELS: &[&Kernel] = &[
     &NormPartials::KERNEL,
     &Clip::KERNEL,
     &Digest::KERNEL,
+    &PackBf16::KERNEL,
+    &PackF16::KERNEL,
+    &PackInt8::KERNEL,
+    &PackInt4::KERNEL,
+    &UnpackBf16::KERNEL,
+    &UnpackF16::KERNEL,
+    &UnpackInt8::KERNEL,
+    &UnpackInt4::KERNEL,
+    &AccumulateBf16::KERNEL,
+    &AccumulateF16::KERNEL,
+    &AccumulateInt8::KERNEL,
+    &AccumulateInt4::KERNEL,
+    &ReduceBf16::KERNEL,
+    &ReduceF16::KERNEL,
+    &ReduceInt8::KERNEL,
+    &ReduceInt4::KERNEL,
+    &TopKHistogram::KERNEL,
+    &TopKDigit::KERNEL,
+    &TopKCount::KERNEL,
+    &TopKOffsets::KERNEL,
+    &TopKWrite::KERNEL,
+    &TopKAdd::KERNEL,
+    &ClipPartials::KERNEL,
+    &ClipFactors::KERNEL,
+    &ClippedSum::KERNEL,
 ];
 
 /// Gradient descent of elements `begin..begin + n` of an arena, into a second one; `copy`, if any, in bf16.
@@ -599,6 +624,929 @@ impl Digest {
                 Argument::U64(self.begin),
                 Argument::Address(self.values.value()),
                 Argument::Address(self.sum.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` as bf16; `residual`, if any, is sent along and becomes what is lost; `decoded`, if any, is what receivers decode.
+#[derive(Debug, Clone, Copy)]
+pub struct PackBf16 {
+    pub n: u64,
+    pub begin: u64,
+    pub stochastic: u32,
+    pub stream: u64,
+    pub values: Address<f32>,
+    /// Read and written.
+    pub residual: Address<f32>,
+    /// Written.
+    pub payload: Address<u16>,
+    /// Written.
+    pub decoded: Address<f32>,
+}
+
+impl PackBf16 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "pack_bf16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.stochastic),
+                Argument::U64(self.stream),
+                Argument::Address(self.values.value()),
+                Argument::Address(self.residual.value()),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.decoded.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` as half precision; `residual`, if any, is sent along and becomes what is lost; `decoded`, if any, is what receivers decode.
+#[derive(Debug, Clone, Copy)]
+pub struct PackF16 {
+    pub n: u64,
+    pub begin: u64,
+    pub stochastic: u32,
+    pub stream: u64,
+    pub values: Address<f32>,
+    /// Read and written.
+    pub residual: Address<f32>,
+    /// Written.
+    pub payload: Address<u16>,
+    /// Written.
+    pub decoded: Address<f32>,
+}
+
+impl PackF16 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "pack_f16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.stochastic),
+                Argument::U64(self.stream),
+                Argument::Address(self.values.value()),
+                Argument::Address(self.residual.value()),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.decoded.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` as blocks of 8-bit integers; `residual`, if any, is sent along and becomes what is lost; `decoded`, if any, is what receivers decode.
+#[derive(Debug, Clone, Copy)]
+pub struct PackInt8 {
+    pub n: u64,
+    pub begin: u64,
+    pub stochastic: u32,
+    pub stream: u64,
+    pub values: Address<f32>,
+    /// Read and written.
+    pub residual: Address<f32>,
+    /// Written.
+    pub payload: Address<u8>,
+    /// Written.
+    pub decoded: Address<f32>,
+}
+
+impl PackInt8 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "pack_int8", file: "codec.cu", block: 256, elems_per_block: 2048, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.stochastic),
+                Argument::U64(self.stream),
+                Argument::Address(self.values.value()),
+                Argument::Address(self.residual.value()),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.decoded.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` as blocks of 4-bit integers; `residual`, if any, is sent along and becomes what is lost; `decoded`, if any, is what receivers decode.
+#[derive(Debug, Clone, Copy)]
+pub struct PackInt4 {
+    pub n: u64,
+    pub begin: u64,
+    pub stochastic: u32,
+    pub stream: u64,
+    pub values: Address<f32>,
+    /// Read and written.
+    pub residual: Address<f32>,
+    /// Written.
+    pub payload: Address<u8>,
+    /// Written.
+    pub decoded: Address<f32>,
+}
+
+impl PackInt4 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "pack_int4", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.stochastic),
+                Argument::U64(self.stream),
+                Argument::Address(self.values.value()),
+                Argument::Address(self.residual.value()),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.decoded.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` from bf16.
+#[derive(Debug, Clone, Copy)]
+pub struct UnpackBf16 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u16>,
+    /// Written.
+    pub values: Address<f32>,
+}
+
+impl UnpackBf16 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "unpack_bf16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` from half precision.
+#[derive(Debug, Clone, Copy)]
+pub struct UnpackF16 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u16>,
+    /// Written.
+    pub values: Address<f32>,
+}
+
+impl UnpackF16 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "unpack_f16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` from blocks of 8-bit integers.
+#[derive(Debug, Clone, Copy)]
+pub struct UnpackInt8 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u8>,
+    /// Written.
+    pub values: Address<f32>,
+}
+
+impl UnpackInt8 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "unpack_int8", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Elements `begin..begin + n` from blocks of 4-bit integers.
+#[derive(Debug, Clone, Copy)]
+pub struct UnpackInt4 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u8>,
+    /// Written.
+    pub values: Address<f32>,
+}
+
+impl UnpackInt4 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "unpack_int4", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Adds a payload of bf16 to elements `begin..begin + n`.
+#[derive(Debug, Clone, Copy)]
+pub struct AccumulateBf16 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u16>,
+    /// Read and written.
+    pub values: Address<f32>,
+}
+
+impl AccumulateBf16 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "accumulate_bf16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Adds a payload of half precision to elements `begin..begin + n`.
+#[derive(Debug, Clone, Copy)]
+pub struct AccumulateF16 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u16>,
+    /// Read and written.
+    pub values: Address<f32>,
+}
+
+impl AccumulateF16 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "accumulate_f16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Adds a payload of blocks of 8-bit integers to elements `begin..begin + n`.
+#[derive(Debug, Clone, Copy)]
+pub struct AccumulateInt8 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u8>,
+    /// Read and written.
+    pub values: Address<f32>,
+}
+
+impl AccumulateInt8 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "accumulate_int8",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Adds a payload of blocks of 4-bit integers to elements `begin..begin + n`.
+#[derive(Debug, Clone, Copy)]
+pub struct AccumulateInt4 {
+    pub n: u64,
+    pub begin: u64,
+    pub payload: Address<u8>,
+    /// Read and written.
+    pub values: Address<f32>,
+}
+
+impl AccumulateInt4 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "accumulate_int4",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Adds payloads of bf16, `stride` words apart, in rank order with `own`, if any, as number `own_at`; then divides.
+#[derive(Debug, Clone, Copy)]
+pub struct ReduceBf16 {
+    pub n: u64,
+    pub begin: u64,
+    pub payloads: u32,
+    pub stride: u64,
+    pub payload: Address<u16>,
+    pub own: Address<f32>,
+    pub own_at: u32,
+    pub divisor: f32,
+    /// Written.
+    pub out: Address<f32>,
+}
+
+impl ReduceBf16 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "reduce_bf16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.payloads),
+                Argument::U64(self.stride),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.own.value()),
+                Argument::U32(self.own_at),
+                Argument::F32(self.divisor),
+                Argument::Address(self.out.value()),
+            ],
+        )
+    }
+}
+
+/// Adds payloads of half precision, `stride` words apart, in rank order with `own`, if any, as number `own_at`; then divides.
+#[derive(Debug, Clone, Copy)]
+pub struct ReduceF16 {
+    pub n: u64,
+    pub begin: u64,
+    pub payloads: u32,
+    pub stride: u64,
+    pub payload: Address<u16>,
+    pub own: Address<f32>,
+    pub own_at: u32,
+    pub divisor: f32,
+    /// Written.
+    pub out: Address<f32>,
+}
+
+impl ReduceF16 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "reduce_f16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.payloads),
+                Argument::U64(self.stride),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.own.value()),
+                Argument::U32(self.own_at),
+                Argument::F32(self.divisor),
+                Argument::Address(self.out.value()),
+            ],
+        )
+    }
+}
+
+/// Adds payloads of blocks of 8-bit integers, `stride` words apart, in rank order with `own`, if any, as number `own_at`; then divides.
+#[derive(Debug, Clone, Copy)]
+pub struct ReduceInt8 {
+    pub n: u64,
+    pub begin: u64,
+    pub payloads: u32,
+    pub stride: u64,
+    pub payload: Address<u8>,
+    pub own: Address<f32>,
+    pub own_at: u32,
+    pub divisor: f32,
+    /// Written.
+    pub out: Address<f32>,
+}
+
+impl ReduceInt8 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "reduce_int8", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.payloads),
+                Argument::U64(self.stride),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.own.value()),
+                Argument::U32(self.own_at),
+                Argument::F32(self.divisor),
+                Argument::Address(self.out.value()),
+            ],
+        )
+    }
+}
+
+/// Adds payloads of blocks of 4-bit integers, `stride` words apart, in rank order with `own`, if any, as number `own_at`; then divides.
+#[derive(Debug, Clone, Copy)]
+pub struct ReduceInt4 {
+    pub n: u64,
+    pub begin: u64,
+    pub payloads: u32,
+    pub stride: u64,
+    pub payload: Address<u8>,
+    pub own: Address<f32>,
+    pub own_at: u32,
+    pub divisor: f32,
+    /// Written.
+    pub out: Address<f32>,
+}
+
+impl ReduceInt4 {
+    pub const KERNEL: Kernel =
+        Kernel { name: "reduce_int4", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.payloads),
+                Argument::U64(self.stride),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.own.value()),
+                Argument::U32(self.own_at),
+                Argument::F32(self.divisor),
+                Argument::Address(self.out.value()),
+            ],
+        )
+    }
+}
+
+/// Counts a digit of the magnitudes of which the digits before are known; adds `values`, if any, first.
+#[derive(Debug, Clone, Copy)]
+pub struct TopKHistogram {
+    pub n: u64,
+    pub begin: u64,
+    pub digit: u32,
+    pub state: Address<u64>,
+    pub values: Address<f32>,
+    /// Read and written.
+    pub wanted: Address<f32>,
+    /// Read and written.
+    pub histogram: Address<u64>,
+}
+
+impl TopKHistogram {
+    pub const KERNEL: Kernel = Kernel {
+        name: "top_k_histogram",
+        file: "select.cu",
+        block: 256,
+        elems_per_block: 8192,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.digit),
+                Argument::Address(self.state.value()),
+                Argument::Address(self.values.value()),
+                Argument::Address(self.wanted.value()),
+                Argument::Address(self.histogram.value()),
+            ],
+        )
+    }
+}
+
+/// The next digit of the threshold, from a histogram that it clears; `n` is 2,048, then 1,024.
+#[derive(Debug, Clone, Copy)]
+pub struct TopKDigit {
+    pub n: u64,
+    pub digit: u32,
+    /// Read and written.
+    pub state: Address<u64>,
+    /// Read and written.
+    pub histogram: Address<u64>,
+}
+
+impl TopKDigit {
+    pub const KERNEL: Kernel =
+        Kernel { name: "top_k_digit", file: "select.cu", block: 256, elems_per_block: 0, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U32(self.digit),
+                Argument::Address(self.state.value()),
+                Argument::Address(self.histogram.value()),
+            ],
+        )
+    }
+}
+
+/// How many values of each part of 2,048 are above the threshold, and how many at it.
+#[derive(Debug, Clone, Copy)]
+pub struct TopKCount {
+    pub n: u64,
+    pub begin: u64,
+    pub state: Address<u64>,
+    pub wanted: Address<f32>,
+    /// Written.
+    pub counts: Address<u64>,
+}
+
+impl TopKCount {
+    pub const KERNEL: Kernel =
+        Kernel { name: "top_k_count", file: "select.cu", block: 256, elems_per_block: 2048, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.state.value()),
+                Argument::Address(self.wanted.value()),
+                Argument::Address(self.counts.value()),
+            ],
+        )
+    }
+}
+
+/// Turns the counts of `n` parts into the counts of all parts before them.
+#[derive(Debug, Clone, Copy)]
+pub struct TopKOffsets {
+    pub n: u64,
+    /// Read and written.
+    pub counts: Address<u64>,
+}
+
+impl TopKOffsets {
+    pub const KERNEL: Kernel =
+        Kernel { name: "top_k_offsets", file: "select.cu", block: 256, elems_per_block: 0, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[Argument::U64(self.n), Argument::Address(self.counts.value())],
+        )
+    }
+}
+
+/// Indices and values of what is chosen, in order; `residual`, if any, becomes what is not.
+#[derive(Debug, Clone, Copy)]
+pub struct TopKWrite {
+    pub n: u64,
+    pub begin: u64,
+    pub state: Address<u64>,
+    pub counts: Address<u64>,
+    pub wanted: Address<f32>,
+    /// Written.
+    pub indices: Address<u64>,
+    /// Written.
+    pub chosen: Address<f32>,
+    /// Written.
+    pub residual: Address<f32>,
+}
+
+impl TopKWrite {
+    pub const KERNEL: Kernel =
+        Kernel { name: "top_k_write", file: "select.cu", block: 256, elems_per_block: 2048, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::Address(self.state.value()),
+                Argument::Address(self.counts.value()),
+                Argument::Address(self.wanted.value()),
+                Argument::Address(self.indices.value()),
+                Argument::Address(self.chosen.value()),
+                Argument::Address(self.residual.value()),
+            ],
+        )
+    }
+}
+
+/// Adds `n` chosen values where they belong.
+#[derive(Debug, Clone, Copy)]
+pub struct TopKAdd {
+    pub n: u64,
+    pub indices: Address<u64>,
+    pub chosen: Address<f32>,
+    /// Read and written.
+    pub values: Address<f32>,
+}
+
+impl TopKAdd {
+    pub const KERNEL: Kernel =
+        Kernel { name: "top_k_add", file: "select.cu", block: 256, elems_per_block: 256, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::Address(self.indices.value()),
+                Argument::Address(self.chosen.value()),
+                Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Sums of squares of parts of 4,096 columns of each row; `n` is rows times parts.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipPartials {
+    pub n: u64,
+    pub begin: u64,
+    pub columns: u64,
+    pub pitch: u64,
+    pub partials_pitch: u64,
+    pub rows: Address<f32>,
+    /// Written.
+    pub partials: Address<f64>,
+}
+
+impl ClipPartials {
+    pub const KERNEL: Kernel =
+        Kernel { name: "clip_partials", file: "privacy.cu", block: 256, elems_per_block: 1, shared_bytes: 0 };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U64(self.columns),
+                Argument::U64(self.pitch),
+                Argument::U64(self.partials_pitch),
+                Argument::Address(self.rows.value()),
+                Argument::Address(self.partials.value()),
+            ],
+        )
+    }
+}
+
+/// What scales each of `n` rows to a norm of at most `bound`; 0 for a row that is not finite.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipFactors {
+    pub n: u64,
+    pub parts: u64,
+    pub bound: f32,
+    pub partials: Address<f64>,
+    /// Written.
+    pub factors: Address<f32>,
+}
+
+impl ClipFactors {
+    pub const KERNEL: Kernel = Kernel {
+        name: "clip_factors",
+        file: "privacy.cu",
+        block: 256,
+        elems_per_block: 256,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.parts),
+                Argument::F32(self.bound),
+                Argument::Address(self.partials.value()),
+                Argument::Address(self.factors.value()),
+            ],
+        )
+    }
+}
+
+/// The sum of rows times their factors, in order, and Gaussian noise of deviation `sigma` keyed on seed, step and column.
+#[derive(Debug, Clone, Copy)]
+pub struct ClippedSum {
+    pub n: u64,
+    pub begin: u64,
+    pub rows: u64,
+    pub pitch: u64,
+    pub values: Address<f32>,
+    pub factors: Address<f32>,
+    pub seed: u64,
+    pub step: u64,
+    pub sigma: f32,
+    /// Written.
+    pub out: Address<f32>,
+}
+
+impl ClippedSum {
+    pub const KERNEL: Kernel = Kernel {
+        name: "clipped_sum",
+        file: "privacy.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U64(self.rows),
+                Argument::U64(self.pitch),
+                Argument::Address(self.values.value()),
+                Argument::Address(self.factors.value()),
+                Argument::U64(self.seed),
+                Argument::U64(self.step),
+                Argument::F32(self.sigma),
+                Argument::Address(self.out.value()),
             ],
         )
     }

@@ -16,7 +16,10 @@ pub use rounding::Rounding;
 /// Packs `values`, of which the first begins a block, into a payload of exactly their length.
 ///
 /// With `draws`, one an element, rounding is stochastic; else to nearest, ties to even.
-pub(crate) fn pack(codec: Codec, values: &[f32], draws: Option<&[u32]>, payload: &mut [u8]) {
+///
+/// # Panics
+/// If the payload has another length, or for [`Codec::None`], which packs nothing.
+pub fn pack(codec: Codec, values: &[f32], draws: Option<&[u32]>, payload: &mut [u8]) {
     assert_eq!(payload.len(), codec.payload_bytes(DType::F32, values.len()), "room for exactly the payload");
     match codec {
         Codec::None => unreachable!("{LOSSLESS}"),
@@ -28,7 +31,10 @@ pub(crate) fn pack(codec: Codec, values: &[f32], draws: Option<&[u32]>, payload:
 }
 
 /// Reads as many values as `into` holds; `payload` has exactly their length. Any bytes are values.
-pub(crate) fn unpack(codec: Codec, payload: &[u8], into: &mut [f32]) {
+///
+/// # Panics
+/// As [`pack`].
+pub fn unpack(codec: Codec, payload: &[u8], into: &mut [f32]) {
     assert_eq!(payload.len(), codec.payload_bytes(DType::F32, into.len()), "a payload of exactly the range");
     match codec {
         Codec::None => unreachable!("{LOSSLESS}"),

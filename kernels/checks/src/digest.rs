@@ -11,6 +11,9 @@ use crate::{Case, Failure};
 pub(crate) const CASES: &[Case] =
     &[Case { name: "digests_are_those_of_the_cpu_for_any_split_in_any_order", run: splits }];
 
+pub(crate) const LAST_BLOCK_CASES: &[Case] =
+    &[Case { name: "digests_of_more_than_32_bits_reach_their_last_elements", run: last_block }];
+
 /// Parts are added last to first.
 fn on_device(
     device: &dyn Device,
@@ -44,4 +47,16 @@ fn splits(device: &dyn Device) -> Result<(), Failure> {
         same(&what, &[on_device(device, &values, how)?], &[digest(how.1, &values)])?;
     }
     Ok(())
+}
+
+/// The digest of the last five elements of 2^32 + 5, for devices that run the last block alone.
+fn last_block(device: &dyn Device) -> Result<(), Failure> {
+    const FAR: u64 = 1 << 32;
+    let values = any(62, 5);
+    let placed = Placed::new(device, &values, 0)?;
+    let sum = Placed::new(device, &[0_u64], 0)?;
+    let values_at = placed.address().less(FAR);
+    launch::Digest { n: FAR + 5, begin: 0, values: values_at, sum: sum.address() }.launch(device)?;
+    device.synchronize()?;
+    sum.expect(device, "the digest", &[digest(1 << 32, &values)])
 }

@@ -5,11 +5,14 @@
 
 use hcrun_kernels::device::Device;
 
+mod codec;
 mod digest;
 mod failure;
 mod norm;
 mod outer;
 mod placed;
+mod privacy;
+mod select;
 mod update;
 mod values;
 
@@ -25,10 +28,19 @@ pub struct Case {
 
 /// All cases, each independent of the others.
 pub fn cases() -> Vec<Case> {
-    [update::CASES, outer::CASES, norm::CASES, digest::CASES].concat()
+    [update::CASES, outer::CASES, norm::CASES, digest::CASES, codec::CASES, select::CASES, privacy::CASES]
+        .concat()
 }
 
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.
 pub fn cases_of_the_last_block() -> Vec<Case> {
-    vec![Case { name: "grids_of_more_than_32_bits_reach_their_last_elements", run: update::last_block }]
+    [
+        update::LAST_BLOCK_CASES,
+        outer::LAST_BLOCK_CASES,
+        norm::LAST_BLOCK_CASES,
+        digest::LAST_BLOCK_CASES,
+        codec::LAST_BLOCK_CASES,
+        privacy::LAST_BLOCK_CASES,
+    ]
+    .concat()
 }

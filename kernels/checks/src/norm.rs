@@ -18,6 +18,9 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_gradient_that_is_not_finite_leaves_parameters_and_state", run: not_finite },
 ];
 
+pub(crate) const LAST_BLOCK_CASES: &[Case] =
+    &[Case { name: "norm_partials_of_more_than_32_bits_reach_their_last_elements", run: last_block }];
+
 /// Elements of a chunk: fewer than arenas have, so that many fit a test.
 const CHUNK: usize = 96;
 
@@ -62,6 +65,27 @@ fn partials(device: &dyn Device) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The last five chunks of so many that their threads need more than 32 bits to count, for devices that run the
+/// last block alone.
+fn last_block(device: &dyn Device) -> Result<(), Failure> {
+    const FAR: u64 = 1 << 29;
+    let values = finite(22, 5 * 9);
+    let mut cpu = Vec::new();
+    norm_partials(&values, 9, &mut cpu);
+    let placed = Placed::new(device, &values, 0)?;
+    let partials = Placed::new(device, &[7.0_f64; 5], 0)?;
+    launch::NormPartials {
+        n: FAR + 5,
+        elems: (FAR + 5) * 9,
+        chunk_elems: 9,
+        values: placed.address().less(FAR * 9),
+        partials: partials.address().less(FAR),
+    }
+    .launch(device)?;
+    device.synchronize()?;
+    partials.expect(device, "partials", &cpu)
 }
 
 /// The norm, and the step's block as the device leaves it.

@@ -15,11 +15,25 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_skipped_outer_step_goes_back_to_the_anchor", run: skipped },
 ];
 
+pub(crate) const LAST_BLOCK_CASES: &[Case] =
+    &[Case { name: "outer_steps_of_more_than_32_bits_reach_their_last_elements", run: last_block }];
+
 struct Outcome {
     anchor: Vec<f32>,
     velocity: Vec<f32>,
     params: Vec<f32>,
 }
+
+/// How a device is to do it: as for updates.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    parts: usize,
+    far: u64,
+    from_zero: bool,
+    shift: usize,
+}
+
+const WHOLE: How = How { parts: 1, far: 0, from_zero: false, shift: 0 };
 
 struct Arena {
     change: Vec<f32>,
@@ -54,7 +68,7 @@ impl Arena {
         &self,
         device: &dyn Device,
         step: &StepBlock,
-        (parts, far, shift): (usize, u64, usize),
+        How { parts, far, from_zero, shift }: How,
     ) -> Result<Outcome, Failure> {
         let change = Placed::new(device, &self.change, shift)?;
         let anchor = Placed::new(device, &self.anchor, shift)?;
@@ -63,8 +77,8 @@ impl Arena {
         let words = Placed::new(device, &step.words(), 0)?;
         for shard in shards(self.change.len(), parts) {
             launch::OuterNesterov {
-                n: shard.len() as u64,
-                begin: far + shard.start as u64,
+                n: shard.len() as u64 + if from_zero { far } else { 0 },
+                begin: if from_zero { 0 } else { far + shard.start as u64 },
                 step: words.address(),
                 change: change.address().less(far),
                 anchor: anchor.address().less(far),
@@ -83,24 +97,35 @@ impl Arena {
     }
 }
 
+fn compare(device: &dyn Device, elems: usize, how: How) -> Result<(), Failure> {
+    let arena = Arena::new(elems, any);
+    let (outcome, cpu) = (arena.on_device(device, &STEP, how)?, arena.on_cpu());
+    same(&format!("anchor, {elems} elements, {how:?}"), &outcome.anchor, &cpu.anchor)?;
+    same(&format!("velocity, {elems} elements, {how:?}"), &outcome.velocity, &cpu.velocity)?;
+    same(&format!("parameters, {elems} elements, {how:?}"), &outcome.params, &cpu.params)
+}
+
 fn bits(device: &dyn Device) -> Result<(), Failure> {
-    let lengths = LENGTHS.map(|elems| (elems, (1, 0, 0)));
-    let parts = SHARDS.map(|parts| (2563, (parts, (1 << 32) - 9, 0)));
-    let shifts = [1, 2, 3].map(|shift| (1031, (1, 0, shift)));
-    for (elems, how) in lengths.into_iter().chain(parts).chain(shifts) {
-        let arena = Arena::new(elems, any);
-        let (outcome, cpu) = (arena.on_device(device, &STEP, how)?, arena.on_cpu());
-        let what = format!("{elems} elements; parts, start, shift {how:?}");
-        same(&format!("anchor, {what}"), &outcome.anchor, &cpu.anchor)?;
-        same(&format!("velocity, {what}"), &outcome.velocity, &cpu.velocity)?;
-        same(&format!("parameters, {what}"), &outcome.params, &cpu.params)?;
+    for elems in LENGTHS {
+        compare(device, elems, WHOLE)?;
+    }
+    for parts in SHARDS {
+        compare(device, 2563, How { parts, far: (1 << 32) - 9, ..WHOLE })?;
+    }
+    for shift in 1..4 {
+        compare(device, 1031, How { shift, ..WHOLE })?;
     }
     Ok(())
 }
 
+/// As for updates, for devices that run the last block alone.
+fn last_block(device: &dyn Device) -> Result<(), Failure> {
+    compare(device, 5, How { far: 1 << 32, from_zero: true, ..WHOLE })
+}
+
 fn skipped(device: &dyn Device) -> Result<(), Failure> {
     let arena = Arena::new(1031, finite);
-    let outcome = arena.on_device(device, &StepBlock { skip: true, ..STEP }, (2, 0, 0))?;
+    let outcome = arena.on_device(device, &StepBlock { skip: true, ..STEP }, How { parts: 2, ..WHOLE })?;
     same("anchor", &outcome.anchor, &arena.anchor)?;
     same("velocity", &outcome.velocity, &arena.velocity)?;
     same("parameters", &outcome.params, &arena.anchor)

@@ -38,6 +38,11 @@ impl<T: Bits> Placed<T> {
         self.buffer.at(size_of::<T>() * (self.before + index))
     }
 
+    /// From a byte behind the first element on, as elements of another type.
+    pub(crate) fn address_as<U>(&self, offset_bytes: usize) -> Address<U> {
+        self.buffer.at(size_of::<T>() * self.before + offset_bytes)
+    }
+
     /// # Errors
     /// If the device fails, or something was written to a margin.
     pub(crate) fn read(&self, device: &dyn Device, what: &str) -> Result<Vec<T>, Failure> {

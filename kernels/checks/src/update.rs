@@ -19,6 +19,9 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_permuted_gradient_gives_other_parameters", run: permuted },
 ];
 
+pub(crate) const LAST_BLOCK_CASES: &[Case] =
+    &[Case { name: "updates_of_more_than_32_bits_reach_their_last_elements", run: last_block }];
+
 pub(crate) const STEP: StepBlock = StepBlock {
     learning_rate: 0.01,
     gradient_scale: 0.3,
@@ -355,7 +358,7 @@ fn far_indices(device: &dyn Device) -> Result<(), Failure> {
 
 /// The last five elements of 2^32 + 5, which only the last block of a launch touches: nothing else needs
 /// memory. For devices that run that block alone.
-pub(crate) fn last_block(device: &dyn Device) -> Result<(), Failure> {
+fn last_block(device: &dyn Device) -> Result<(), Failure> {
     let arena = Arena { segments: Vec::new(), ..Arena::new(5, finite) };
     arena.compare(device, &STEP, How { far: 1 << 32, from_zero: true, ..WHOLE })
 }

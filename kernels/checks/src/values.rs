@@ -54,3 +54,9 @@ pub(crate) fn shards(elems: usize, shards: usize) -> Vec<Range<usize>> {
     let bound = |index: usize| elems * index / shards;
     (0..shards).map(|index| bound(index)..bound(index + 1)).collect()
 }
+
+/// `shards` ranges that cover `0..elems`, of bounds at multiples of `align`.
+pub(crate) fn aligned_shards(elems: usize, shards: usize, align: usize) -> Vec<Range<usize>> {
+    let bound = |index: usize| (elems.div_ceil(align) * index / shards * align).min(elems);
+    (0..shards).map(|index| bound(index)..bound(index + 1)).collect()
+}

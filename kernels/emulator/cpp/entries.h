@@ -1,6 +1,24 @@
 // Made from kernels/cuda/kernels.toml by `cargo xtask kernels generate`: change that.
 #pragma once
 
+#define HC_ENTRIES_codec \
+    HC_ENTRY(pack_bf16, u64, u64, u32, u64, const float*, float*, u16*, float*) \
+    HC_ENTRY(pack_f16, u64, u64, u32, u64, const float*, float*, u16*, float*) \
+    HC_ENTRY(pack_int8, u64, u64, u32, u64, const float*, float*, u8*, float*) \
+    HC_ENTRY(pack_int4, u64, u64, u32, u64, const float*, float*, u8*, float*) \
+    HC_ENTRY(unpack_bf16, u64, u64, const u16*, float*) \
+    HC_ENTRY(unpack_f16, u64, u64, const u16*, float*) \
+    HC_ENTRY(unpack_int8, u64, u64, const u8*, float*) \
+    HC_ENTRY(unpack_int4, u64, u64, const u8*, float*) \
+    HC_ENTRY(accumulate_bf16, u64, u64, const u16*, float*) \
+    HC_ENTRY(accumulate_f16, u64, u64, const u16*, float*) \
+    HC_ENTRY(accumulate_int8, u64, u64, const u8*, float*) \
+    HC_ENTRY(accumulate_int4, u64, u64, const u8*, float*) \
+    HC_ENTRY(reduce_bf16, u64, u64, u32, u64, const u16*, const float*, u32, float, float*) \
+    HC_ENTRY(reduce_f16, u64, u64, u32, u64, const u16*, const float*, u32, float, float*) \
+    HC_ENTRY(reduce_int8, u64, u64, u32, u64, const u8*, const float*, u32, float, float*) \
+    HC_ENTRY(reduce_int4, u64, u64, u32, u64, const u8*, const float*, u32, float, float*)
+
 #define HC_ENTRIES_digest \
     HC_ENTRY(digest, u64, u64, const float*, u64*)
 
@@ -10,6 +28,19 @@
 
 #define HC_ENTRIES_outer \
     HC_ENTRY(outer_nesterov, u64, u64, const u32*, const float*, float*, float*, float*)
+
+#define HC_ENTRIES_privacy \
+    HC_ENTRY(clip_partials, u64, u64, u64, u64, u64, const float*, double*) \
+    HC_ENTRY(clip_factors, u64, u64, float, const double*, float*) \
+    HC_ENTRY(clipped_sum, u64, u64, u64, u64, const float*, const float*, u64, u64, float, float*)
+
+#define HC_ENTRIES_select \
+    HC_ENTRY(top_k_histogram, u64, u64, u32, const u64*, const float*, float*, u64*) \
+    HC_ENTRY(top_k_digit, u64, u32, u64*, u64*) \
+    HC_ENTRY(top_k_count, u64, u64, const u64*, const float*, u64*) \
+    HC_ENTRY(top_k_offsets, u64, u64*) \
+    HC_ENTRY(top_k_write, u64, u64, const u64*, const u64*, const float*, u64*, float*, float*) \
+    HC_ENTRY(top_k_add, u64, const u64*, const float*, float*)
 
 #define HC_ENTRIES_update \
     HC_ENTRY(sgd, u64, u64, const u32*, u64, const u64*, const float*, const float*, const float*, float*, u16*) \

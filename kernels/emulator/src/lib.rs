@@ -7,23 +7,26 @@
 //! waited for. Not found: missing memory fences, and what the PTX does differently from its C++ twin.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use hcrun_kernels::device::{Argument, Device, DeviceBuffer, DeviceError, Launch};
 
 mod memory;
-mod mutants;
 mod native;
 
 use memory::Memory;
-pub use mutants::{MUTANTS, Mutant};
+
+/// Sources with one mistake each, which the checks must catch: what it is, and the file.
+pub const MUTANTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/mutants.rs"));
 
 /// A device whose order of blocks and lanes follows from a seed.
 #[derive(Debug, Default)]
 pub struct Emulator {
     seed: u64,
     launches: Cell<u64>,
+    files: RefCell<BTreeSet<&'static str>>,
     /// Empty for none.
     mutant: &'static str,
     last_blocks: Option<u32>,
@@ -35,9 +38,14 @@ impl Emulator {
         Emulator { seed, ..Emulator::default() }
     }
 
-    /// Runs the kernels of this mutant's source instead.
-    pub fn with_mutant(self, mutant: &Mutant) -> Emulator {
-        Emulator { mutant: mutant.name, ..self }
+    /// Files of `kernels/cuda` of which a kernel was launched.
+    pub fn files(&self) -> BTreeSet<&'static str> {
+        self.files.borrow().clone()
+    }
+
+    /// Runs the kernels of this source of [`MUTANTS`] instead.
+    pub fn with_mutant(self, mutant: &'static str) -> Emulator {
+        Emulator { mutant, ..self }
     }
 
     /// Runs only the last blocks of each launch, so that grids too large to emulate can be tried.
@@ -77,6 +85,7 @@ impl Device for Emulator {
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         let kernel = launch.kernel;
+        self.files.borrow_mut().insert(kernel.file);
         let entry = native::find(self.mutant, kernel.name).ok_or_else(|| DeviceError::Load {
             kernel: kernel.name,
             cause: "the emulator was built without it".to_owned(),

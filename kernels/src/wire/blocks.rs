@@ -139,7 +139,9 @@ fn scale_of(packed: &[u8]) -> f32 {
 #[inline(always)]
 fn dequantise(scale: f32, codes: &[u8], into: &mut [f32]) {
     for (value, code) in into.iter_mut().zip(codes) {
-        *value = f32::from(code.cast_signed()) * scale;
+        let product = f32::from(code.cast_signed()) * scale;
+        // The bits of a product's NaN depend on the machine.
+        *value = if product.is_nan() { f32::NAN } else { product };
     }
 }
 

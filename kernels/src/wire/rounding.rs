@@ -18,11 +18,15 @@ pub enum Rounding {
 
 impl Rounding {
     /// One draw for each element of a chunk whose first has index `start`; none to round to nearest.
-    pub(crate) fn draws(self, packing: Packing, start: usize, draws: &mut [u32]) -> Option<&[u32]> {
-        let Rounding::Stochastic { key } = self else { return None };
-        let stream = hash64(&[key, u64::from(packing.phase.0), u64::from(packing.source.0)]);
-        draw(stream, start as u64, draws);
+    pub fn draws(self, packing: Packing, start: usize, draws: &mut [u32]) -> Option<&[u32]> {
+        draw(self.stream(packing)?, start as u64, draws);
         Some(draws)
+    }
+
+    /// Where the generator of a packing's draws begins; none to round to nearest.
+    pub fn stream(self, packing: Packing) -> Option<u64> {
+        let Rounding::Stochastic { key } = self else { return None };
+        Some(hash64(&[key, u64::from(packing.phase.0), u64::from(packing.source.0)]))
     }
 }
 
