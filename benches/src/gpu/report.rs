@@ -42,7 +42,7 @@ pub(super) struct CheckResult {
 pub(super) struct Measured {
     pub(super) name: String,
     elems: u64,
-    bytes_per_elem: u64,
+    bytes_per_elem: f64,
     /// The median of the repetitions.
     microseconds: f64,
     repetitions: usize,
