@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::Serialize;
 use time::macros::format_description;
 
-#[derive(Serialize)]
+#[derive(Serialize, Clone)]
 pub(crate) struct Machine {
     pub(crate) date: String,
     pub(crate) cpu: String,

@@ -9,10 +9,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use hcrun_kernels::cuda::Unavailable;
 
 mod arguments;
 mod collectives;
 mod engine;
+mod gpu;
 mod link;
 mod machine;
 mod processes;
@@ -27,6 +29,7 @@ const BENCHES: &[Bench] = &[
     ("engine", engine::USAGE, engine::run),
     ("collectives", collectives::USAGE, collectives::run),
     ("train", train::USAGE, train::run),
+    ("gpu", gpu::USAGE, gpu::run),
 ];
 
 fn main() -> ExitCode {
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<Unavailable>() { ExitCode::from(NO_GPU) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -63,3 +66,6 @@ fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }
+
+/// The exit code of what a machine lacks.
+const NO_GPU: u8 = 4;

@@ -14,6 +14,7 @@ mod simd;
 pub mod attention;
 pub mod clip;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod cuda_sources;
 pub mod device;
 pub mod digest;

@@ -23,7 +23,12 @@ usage: cargo xtask COMMAND
                         mutate the corpus of tests/fuzz for N seconds a target [default seed: 1]
   bench engine [--json] measure a training step; see benches/README.md
   bench train ...       train the same model by hcrun and by PyTorch DDP, in turns
+  gpu ...               check all kernels on a GPU against the CPU and measure them; see docs/gpu.md
   lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
+  kernels [--bless | --or-skip]
+                        compile all for all architectures, without a GPU, into target/kernels, and compare registers,
+                        spills and shared memory with kernels/cuda/resources.txt; --bless: write that;
+                        --or-skip: succeed without the compiler, if it cannot be had
   kernels generate [--check]
                         launchers, emulator entries and docs from kernels/cuda/kernels.toml; --check: are they fresh?
   bless                 write golden files and generated pages anew; read the difference before you commit";
@@ -45,6 +50,9 @@ fn dispatch(words: &[String]) -> anyhow::Result<ExitCode> {
         return lab::run(rest);
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["gpu", rest @ ..] = &words[..] {
+        return gpu(rest);
+    }
     command(&words).map(|()| ExitCode::SUCCESS)
 }
 
@@ -75,6 +83,21 @@ fn sim(seeds: &str) -> anyhow::Result<()> {
     let count: u64 = seeds.parse().with_context(|| format!("--seeds {seeds}"))?;
     ensure!(count > 0, "--seeds must be at least 1");
     with_env("HCRUN_SIM_SEEDS", seeds, &["test", "--release", "-p", "hcrun-sim"])
+}
+
+/// With the cubins of `cargo xtask kernels`, if there are some and no others are named. Ends as the bench does.
+fn gpu(rest: &[&str]) -> anyhow::Result<ExitCode> {
+    env::set_current_dir(root()).context("the repository's root")?;
+    run(Command::new(cargo_path()).args(["build", "--release", "--quiet", "-p", "hcrun-benches"]))?;
+    let program = target_folder().join("release/hcrun-benches");
+    let mut bench = Command::new(&program);
+    bench.arg("gpu").args(rest);
+    let folder = kernels::cubins_folder();
+    if folder.is_dir() && !rest.contains(&"--kernels") {
+        bench.arg("--kernels").arg(folder);
+    }
+    let status = bench.status().with_context(|| format!("cannot start {}", program.display()))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn matrix(one_in: &str) -> anyhow::Result<()> {
@@ -122,4 +145,9 @@ fn words(command: &Command) -> String {
 fn root() -> &'static Path {
     // `scripts/xtask` lies two below it.
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
+}
+
+/// Absolute, since this runs at the repository's root.
+fn target_folder() -> std::path::PathBuf {
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

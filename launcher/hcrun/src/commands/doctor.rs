@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use hcrun_kernels::cuda::{self, Unavailable};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
@@ -55,6 +56,7 @@ pub(crate) fn doctor(global: &Global, output: &Output) -> Result<()> {
     let checks = [
         cores(),
         cpu(),
+        gpu(),
         memory(),
         udp(),
         socket_buffer("receive buffer", "rmem_max"),
@@ -113,6 +115,35 @@ fn cpu() -> Check {
     }
     #[cfg(not(target_arch = "x86_64"))]
     Check::good("vector units", std::env::consts::ARCH)
+}
+
+/// Nothing needs one; a driver that does not work is worth a word, a machine without one is not.
+fn gpu() -> Check {
+    let driver = match cuda::probe() {
+        Ok(driver) => driver,
+        Err(reason) => {
+            let verdict = match reason {
+                Unavailable::NoDriver { .. } | Unavailable::NoDevice => Verdict::Good,
+                _ => Verdict::Warning,
+            };
+            let advice = format!("{reason}; the CPU is used");
+            return Check { name: "GPU", verdict, found: format!("none ({})", reason.code()), advice };
+        }
+    };
+    let (version, devices) = (driver.version(), driver.devices());
+    match driver.card(0) {
+        Ok(card) => Check {
+            name: "GPU",
+            verdict: Verdict::Good,
+            found: format!(
+                "{} ({}), 1 of {devices}, driver for CUDA {version}",
+                card.name, card.architecture
+            ),
+            advice: "workers of this version train on the CPU; `cargo xtask gpu` checks the kernels"
+                .to_owned(),
+        },
+        Err(error) => Check::warning("GPU", error.to_string(), "see `nvidia-smi`; the CPU is used"),
+    }
 }
 
 fn memory() -> Check {

@@ -1,0 +1,184 @@
+//! What a run on a GPU found: `gpu-<card>-<date>.json`.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use hcrun_kernels::cuda::{Card, DriverVersion};
+use serde::Serialize;
+
+use super::measured::Rate;
+use crate::machine::Machine;
+
+#[derive(Serialize, Clone)]
+pub(super) struct Report {
+    machine: Machine,
+    card: String,
+    architecture: String,
+    driver_cuda: String,
+    /// Where the code of each file came from.
+    pub(super) code: Vec<(&'static str, String)>,
+    checks: Vec<CheckResult>,
+    copy: Option<Measured>,
+    kernels: Vec<Measured>,
+    torch_fused_adamw: Peer,
+    /// What the card must reach, where it is said for it.
+    pub(super) bounds: Vec<Bound>,
+    /// What is not known, and why.
+    not_run: Vec<NotRun>,
+    failed: Vec<NotRun>,
+    #[serde(skip)]
+    running: Option<String>,
+}
+
+#[derive(Serialize, Clone)]
+pub(super) struct CheckResult {
+    pub(super) name: &'static str,
+    /// None where every bit was that of the CPU.
+    pub(super) error: Option<String>,
+    pub(super) seconds: f64,
+}
+
+#[derive(Serialize, Clone)]
+pub(super) struct Measured {
+    pub(super) name: String,
+    elems: u64,
+    bytes_per_elem: f64,
+    /// The median of the repetitions.
+    microseconds: f64,
+    repetitions: usize,
+    pub(super) bytes_per_s: f64,
+    share_of_copy: f64,
+}
+
+#[derive(Serialize, Clone)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Peer {
+    NotRun(String),
+    Measured(serde_json::Value),
+}
+
+#[derive(Serialize, Clone)]
+pub(super) struct Bound {
+    pub(super) kernel: &'static str,
+    pub(super) at_least_bytes_per_s: f64,
+    /// None where it was not measured, or is not said for this card.
+    pub(super) holds: Option<bool>,
+    pub(super) found: String,
+}
+
+#[derive(Serialize, Clone)]
+struct NotRun {
+    name: String,
+    why: String,
+}
+
+impl Report {
+    pub(super) fn new(machine: Machine, card: &Card, driver: DriverVersion) -> Report {
+        Report {
+            machine,
+            card: card.name.clone(),
+            architecture: card.architecture.to_string(),
+            driver_cuda: driver.to_string(),
+            code: Vec::new(),
+            checks: Vec::new(),
+            copy: None,
+            kernels: Vec::new(),
+            torch_fused_adamw: Peer::NotRun("it was not its turn yet".to_owned()),
+            bounds: Vec::new(),
+            not_run: Vec::new(),
+            failed: Vec::new(),
+            running: None,
+        }
+    }
+
+    pub(super) fn card(&self) -> &str {
+        &self.card
+    }
+
+    /// By kernel.
+    pub(super) fn rate(&self, kernel: &str) -> Option<f64> {
+        self.kernels.iter().find(|measured| measured.name == kernel).map(|measured| measured.bytes_per_s)
+    }
+
+    pub(super) fn running(&mut self, name: &str) {
+        self.running = Some(name.to_owned());
+    }
+
+    pub(super) fn finished(&mut self) {
+        self.running = None;
+    }
+
+    /// What was running did not end.
+    pub(super) fn stop(&mut self, why: &str) {
+        if let Some(name) = self.running.take() {
+            self.failed(&name, why);
+        }
+    }
+
+    pub(super) fn not_run(&mut self, name: &str, why: &str) {
+        self.not_run.push(NotRun { name: name.to_owned(), why: why.to_owned() });
+    }
+
+    pub(super) fn failed(&mut self, name: &str, why: &str) {
+        self.failed.push(NotRun { name: name.to_owned(), why: why.to_owned() });
+    }
+
+    pub(super) fn checked(&mut self, result: CheckResult) {
+        self.checks.push(result);
+    }
+
+    pub(super) fn copied(&mut self, rate: Rate) {
+        self.copy = Some(measured(rate, &rate));
+    }
+
+    pub(super) fn measured(&mut self, rate: Rate, copy: &Rate) {
+        self.kernels.push(measured(rate, copy));
+    }
+
+    pub(super) fn peer(&mut self, peer: Result<serde_json::Value, String>) {
+        self.torch_fused_adamw = peer.map_or_else(Peer::NotRun, Peer::Measured);
+    }
+
+    /// What must not be: other bits, an error, a bound not reached.
+    pub(super) fn wrong(&self) -> Vec<String> {
+        let checks = self.checks.iter().filter_map(|check| Some((check.name, check.error.as_ref()?)));
+        let checks = checks.map(|(name, error)| format!("{name}: {error}"));
+        let failed = self.failed.iter().map(|failed| format!("{}: {}", failed.name, failed.why));
+        let bounds = self.bounds.iter().filter(|bound| bound.holds == Some(false));
+        let bounds = bounds.map(|bound| {
+            format!(
+                "{}: {}, at least {:.1} TB/s was to be reached",
+                bound.kernel,
+                bound.found,
+                bound.at_least_bytes_per_s / 1e12
+            )
+        });
+        checks.chain(failed).chain(bounds).collect()
+    }
+
+    pub(super) fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+        let card: String = self
+            .card
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        let path = folder.join(format!("gpu-{card}-{}.json", self.machine.date));
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+fn measured(rate: Rate, copy: &Rate) -> Measured {
+    Measured {
+        name: rate.name.to_owned(),
+        elems: rate.elems,
+        bytes_per_elem: rate.bytes_per_elem,
+        microseconds: rate.time.as_secs_f64() * 1e6,
+        repetitions: rate.repetitions,
+        bytes_per_s: rate.bytes_per_s(),
+        share_of_copy: rate.bytes_per_s() / copy.bytes_per_s(),
+    }
+}

@@ -1,0 +1,275 @@
+//! From a file of `kernels/cuda` to machine code for a card.
+//!
+//! Cubins are named by the digest of what they were made of, so that one of other sources is never taken.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::architecture::Architecture;
+use super::cache::{Cache, Hit};
+use super::nvrtc::{Nvrtc, NvrtcError, NvrtcVersion, OPTIONS};
+
+/// Texts of kernels by file name, and of the headers that they may include.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources {
+    pub files: &'static [(&'static str, &'static str)],
+    pub headers: &'static [(&'static str, &'static str)],
+}
+
+impl Sources {
+    fn text(&self, file: &str) -> Result<&'static str, CodeError> {
+        let found = self.files.iter().find(|(name, _)| *name == file);
+        found.map(|(_, text)| *text).ok_or_else(|| CodeError::Unknown { file: file.to_owned() })
+    }
+
+    /// `update.sm_90.` and the digest of file, headers, options and architecture.
+    fn cubin_name(&self, file: &str, architecture: Architecture) -> Result<String, CodeError> {
+        let text = self.text(file)?;
+        let mut digest = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        };
+        part(text.as_bytes());
+        for (name, text) in self.headers {
+            part(name.as_bytes());
+            part(text.as_bytes());
+        }
+        OPTIONS.iter().for_each(|option| part(option.as_bytes()));
+        part(architecture.to_string().as_bytes());
+        let digest: String = digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("{}.{architecture}.{digest}.cubin", stem(file)))
+    }
+}
+
+/// Where machine code is taken from, in this order: cubins inside this program, a folder of cubins, the cache,
+/// NVRTC.
+pub struct Code {
+    sources: Sources,
+    embedded: &'static [(&'static str, &'static [u8])],
+    carried: Option<PathBuf>,
+    cache: Option<Cache>,
+    nvrtc_folders: Vec<PathBuf>,
+    /// Looked for when it is first needed.
+    nvrtc: OnceCell<Result<Nvrtc, NvrtcError>>,
+}
+
+/// Machine code of one file.
+#[derive(Debug)]
+pub struct Machine {
+    pub cubin: Vec<u8>,
+    pub origin: Origin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Embedded,
+    Carried(PathBuf),
+    /// Compiled by an earlier process.
+    Cached,
+    /// `not_stored` says why the next process compiles it again.
+    Compiled {
+        version: NvrtcVersion,
+        not_stored: Option<String>,
+    },
+}
+
+impl Code {
+    /// Uses the user's cache.
+    pub fn new(sources: Sources) -> Code {
+        Code {
+            sources,
+            embedded: EMBEDDED,
+            carried: None,
+            cache: Cache::of_user(),
+            nvrtc_folders: Vec::new(),
+            nvrtc: OnceCell::new(),
+        }
+    }
+
+    /// Looks for cubins in `folder`, as [`Self::cubin_name`] names them, before it compiles.
+    #[must_use]
+    pub fn with_carried(self, folder: impl Into<PathBuf>) -> Code {
+        Code { carried: Some(folder.into()), ..self }
+    }
+
+    #[must_use]
+    pub fn with_cache(self, cache: Option<Cache>) -> Code {
+        Code { cache, ..self }
+    }
+
+    /// Looks for NVRTC in `folders` before the system's.
+    #[must_use]
+    pub fn with_nvrtc_folders(self, folders: Vec<PathBuf>) -> Code {
+        Code { nvrtc_folders: folders, nvrtc: OnceCell::new(), ..self }
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &'static str> {
+        self.sources.files.iter().map(|(name, _)| *name)
+    }
+
+    /// Under which name a folder of cubins has that of `file`.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn cubin_name(&self, file: &str, architecture: Architecture) -> Result<String, CodeError> {
+        self.sources.cubin_name(file, architecture)
+    }
+
+    /// Code of `file` that runs on a card of `architecture`.
+    ///
+    /// # Errors
+    /// If there is none and none can be compiled, with everything that was tried.
+    pub fn get(&self, file: &str, architecture: Architecture) -> Result<Machine, CodeError> {
+        for candidate in candidates(architecture) {
+            let name = self.sources.cubin_name(file, candidate)?;
+            if let Some((_, cubin)) = self.embedded.iter().find(|(known, _)| *known == name) {
+                return Ok(Machine { cubin: cubin.to_vec(), origin: Origin::Embedded });
+            }
+            if let Some(path) = self.carried.as_ref().map(|folder| folder.join(&name))
+                && let Ok(cubin) = fs::read(&path)
+            {
+                return Ok(Machine { cubin, origin: Origin::Carried(path) });
+            }
+        }
+        let nvrtc = self.nvrtc().map_err(|cause| self.nothing(file, architecture, cause.to_string()))?;
+        let version = nvrtc.version();
+        let make = || self.compile(file, architecture).map(|(cubin, _)| cubin);
+        let Some(cache) = &self.cache else {
+            let not_stored = Some("there is no home directory, and HCRUN_CACHE is not set".to_owned());
+            return Ok(Machine { cubin: make()?, origin: Origin::Compiled { version, not_stored } });
+        };
+        let name = self.sources.cubin_name(file, architecture)?;
+        let (cubin, hit) = cache.get_or_make(&format!("nvrtc-{version}.{name}"), make)?;
+        let origin = match hit {
+            Hit::Found => Origin::Cached,
+            Hit::Made { not_stored } => Origin::Compiled { version, not_stored },
+        };
+        Ok(Machine { cubin, origin })
+    }
+
+    /// Compiles `file` anew: the cubin, and the assembler's log.
+    ///
+    /// # Errors
+    /// If there is no NVRTC, or the file does not compile.
+    pub fn compile(&self, file: &str, architecture: Architecture) -> Result<(Vec<u8>, String), CodeError> {
+        let nvrtc = self.nvrtc().map_err(|cause| CodeError::NoCompiler { cause: cause.to_string() })?;
+        let compiled = nvrtc.compile(file, self.sources.text(file)?, self.sources.headers, architecture)?;
+        Ok((compiled.cubin, compiled.log))
+    }
+
+    /// # Errors
+    /// If there is none, with every place that was tried.
+    pub fn nvrtc(&self) -> Result<&Nvrtc, &NvrtcError> {
+        self.nvrtc.get_or_init(|| Nvrtc::find_among(&self.nvrtc_folders)).as_ref()
+    }
+
+    fn nothing(&self, file: &str, architecture: Architecture, nvrtc: String) -> CodeError {
+        let embedded = if self.embedded.is_empty() { "none" } else { "none that fits" };
+        let carried = match &self.carried {
+            None => "no folder of cubins was named".to_owned(),
+            Some(folder) => carried(folder, stem(file)),
+        };
+        CodeError::Nothing { file: file.to_owned(), architecture, embedded, carried, nvrtc }
+    }
+}
+
+/// Why there is no machine code.
+#[derive(Debug, thiserror::Error)]
+pub enum CodeError {
+    #[error("there is no kernel file {file}")]
+    Unknown { file: String },
+    #[error(
+        "no machine code of {file} for {architecture}: inside this program: {embedded}; {carried}; compiler: {nvrtc}"
+    )]
+    Nothing {
+        file: String,
+        architecture: Architecture,
+        embedded: &'static str,
+        carried: String,
+        nvrtc: String,
+    },
+    #[error("{cause}")]
+    NoCompiler { cause: String },
+    #[error(transparent)]
+    Compiler(#[from] NvrtcError),
+}
+
+/// The card's own architecture, then older ones of its generation.
+fn candidates(card: Architecture) -> impl Iterator<Item = Architecture> {
+    let older = Architecture::ALL.into_iter().rev().filter(move |made| *made != card && made.runs_on(card));
+    std::iter::once(card).chain(older)
+}
+
+/// Why a folder has nothing: that it cannot be read, holds other architectures, or those of other sources.
+fn carried(folder: &std::path::Path, stem: &str) -> String {
+    let shown = folder.display();
+    match fs::read_dir(folder) {
+        Err(error) => format!("{shown}: {error}"),
+        Ok(entries) => {
+            let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let count = names.filter(|name| name.starts_with(&format!("{stem}.sm_"))).count();
+            format!("{shown}: {count} cubins of {stem}, none for this card and these sources")
+        }
+    }
+}
+
+fn stem(file: &str) -> &str {
+    file.split_once('.').map_or(file, |(stem, _)| stem)
+}
+
+/// Written by `build.rs` out of the folder that `HCRUN_CUBINS` names.
+const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Sources = Sources { files: &[("a.cu", "one")], headers: &[("h.cuh", "header")] };
+
+    fn name(sources: Sources, architecture: &str) -> String {
+        sources.cubin_name("a.cu", architecture.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_name_changes_with_source_header_and_architecture() {
+        let source = Sources { files: &[("a.cu", "two")], ..ONE };
+        let header = Sources { headers: &[("h.cuh", "headers")], ..ONE };
+        let header_name = Sources { headers: &[("g.cuh", "header")], ..ONE };
+        let mut names = vec![
+            name(ONE, "sm_80"),
+            name(ONE, "sm_90"),
+            name(source, "sm_80"),
+            name(header, "sm_80"),
+            name(header_name, "sm_80"),
+        ];
+        assert_eq!(names[0], name(ONE, "sm_80"));
+        assert!(names[0].starts_with("a.sm_80."), "{}", names[0]);
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 5);
+    }
+
+    #[test]
+    fn a_carried_cubin_is_taken_for_its_generation_and_its_sources_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name(ONE, "sm_80"));
+        fs::write(&path, b"cubin").unwrap();
+        let get = |sources, architecture: &str| {
+            let code = Code::new(sources).with_carried(folder.path()).with_cache(None);
+            // No compiler: it was looked for already.
+            code.nvrtc.set(Err(NvrtcError::Missing { tried: vec!["nowhere".to_owned()] })).unwrap();
+            code.get("a.cu", architecture.parse().unwrap())
+        };
+        assert_eq!(get(ONE, "sm_86").unwrap().origin, Origin::Carried(path));
+        let other = Sources { files: &[("a.cu", "two")], ..ONE };
+        for error in [get(ONE, "sm_90").unwrap_err(), get(other, "sm_80").unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("1 cubins of a, none for this card and these sources"), "{text}");
+            assert!(text.contains("nowhere") && text.contains("inside this program: none"), "{text}");
+        }
+    }
+}

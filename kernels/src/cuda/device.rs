@@ -1,0 +1,399 @@
+//! Runs kernels on a card, in the order of one stream.
+//!
+//! The primary context is used, which PyTorch in the same process would use too. All work goes through one stream
+//! that does not wait for others; nothing tracks the use of buffers beside it.
+
+#![expect(unsafe_code, reason = "the driver is a C library")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_int, c_void};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::api::{
+    Api, Context, CudaError, DevicePointer, Event, Function, MAX_DYNAMIC_SHARED_BYTES, Module, OUT_OF_MEMORY,
+    STREAM_NON_BLOCKING, Status, Stream,
+};
+use super::code::{Code, Origin};
+use super::probe::{Card, Driver};
+use crate::device::{Argument, Device, DeviceBuffer, DeviceError, Kernel, Launch};
+
+/// A card with the code of its kernels.
+pub struct CudaDevice {
+    session: Rc<Session>,
+    code: Code,
+    modules: RefCell<BTreeMap<&'static str, LoadedModule>>,
+    functions: RefCell<BTreeMap<&'static str, Function>>,
+    /// The last launch: what failed asynchronously was this one or one before it.
+    last: Cell<&'static str>,
+}
+
+impl CudaDevice {
+    /// # Errors
+    /// If the card does not answer.
+    pub fn open(driver: &Driver, index: u32, code: Code) -> Result<CudaDevice, OpenError> {
+        let session = Session::open(driver, index)?;
+        Ok(CudaDevice {
+            session: Rc::new(session),
+            code,
+            modules: RefCell::default(),
+            functions: RefCell::default(),
+            last: Cell::new("nothing"),
+        })
+    }
+
+    pub fn card(&self) -> &Card {
+        &self.session.card
+    }
+
+    /// Where the code of each file came from that was needed up to now.
+    pub fn origins(&self) -> Vec<(&'static str, Origin)> {
+        self.modules.borrow().iter().map(|(file, module)| (*file, module.origin.clone())).collect()
+    }
+
+    /// Copies `bytes` from the start of one buffer to the start of another one, on the device.
+    ///
+    /// # Errors
+    /// If one of them is shorter.
+    pub fn copy(&self, from: &DeviceBuffer, to: &DeviceBuffer, bytes: usize) -> Result<(), DeviceError> {
+        inside(from, 0, bytes)?;
+        inside(to, 0, bytes)?;
+        let session = &*self.session;
+        session.bind()?;
+        // SAFETY: both ranges are inside allocations of this context; the stream orders it with all other work.
+        let status = unsafe { (session.api.copy)(to.address(), from.address(), bytes, session.stream) };
+        self.checked("cuMemcpyDtoDAsync", status)
+    }
+
+    /// How long the device takes for what `work` launches.
+    ///
+    /// # Errors
+    /// Those of `work`, or if it fails on the device.
+    pub fn measure(&self, work: impl FnOnce() -> Result<(), DeviceError>) -> Result<Duration, DeviceError> {
+        let session = &self.session;
+        session.bind()?;
+        let (start, end) = (TimeStamp::new(session)?, TimeStamp::new(session)?);
+        start.record()?;
+        work()?;
+        end.record()?;
+        end.wait().map_err(|error| self.failed(&error))?;
+        Ok(end.since(&start)?)
+    }
+
+    fn function(&self, kernel: &'static Kernel) -> Result<Function, DeviceError> {
+        if let Some(function) = self.functions.borrow().get(kernel.name) {
+            return Ok(*function);
+        }
+        let load_error = |cause: String| DeviceError::Load { kernel: kernel.name, cause };
+        let mut modules = self.modules.borrow_mut();
+        if !modules.contains_key(kernel.file) {
+            let module = self.load(kernel.file).map_err(load_error)?;
+            modules.insert(kernel.file, module);
+        }
+        let module = modules.get(kernel.file).map_or(ptr::null_mut(), |module| module.handle);
+        let name =
+            CString::new(format!("hc_{}", kernel.name)).map_err(|error| load_error(error.to_string()))?;
+        let session = &*self.session;
+        let mut function = ptr::null_mut();
+        // SAFETY: the module is loaded and the name ends with zero.
+        let status = unsafe { (session.api.module_function)(&mut function, module, name.as_ptr()) };
+        session.api.check("cuModuleGetFunction", status).map_err(|error| load_error(error.to_string()))?;
+        if let Some(bytes) =
+            c_int::try_from(kernel.shared_bytes).ok().filter(|bytes| *bytes > SHARED_BYTES_GRANTED)
+        {
+            // SAFETY: the function was just found.
+            let status = unsafe { (session.api.function_set)(function, MAX_DYNAMIC_SHARED_BYTES, bytes) };
+            session.api.check("cuFuncSetAttribute", status).map_err(|error| load_error(error.to_string()))?;
+        }
+        self.functions.borrow_mut().insert(kernel.name, function);
+        Ok(function)
+    }
+
+    fn load(&self, file: &str) -> Result<LoadedModule, String> {
+        let session = &self.session;
+        let machine = self.code.get(file, session.card.architecture).map_err(|error| error.to_string())?;
+        let mut handle = ptr::null_mut();
+        // SAFETY: a whole cubin, which carries its own length; the driver copies it.
+        let status = unsafe { (session.api.module_load)(&mut handle, machine.cubin.as_ptr().cast()) };
+        session
+            .api
+            .check("cuModuleLoadData", status)
+            .map_err(|error| format!("{error}, for code {:?}", machine.origin))?;
+        Ok(LoadedModule { session: Rc::clone(session), handle, origin: machine.origin })
+    }
+
+    fn checked(&self, call: &'static str, status: Status) -> Result<(), DeviceError> {
+        self.session.api.check(call, status).map_err(|error| self.failed(&error))
+    }
+
+    /// Calls report what earlier launches did.
+    fn failed(&self, error: &CudaError) -> DeviceError {
+        DeviceError::Failed { kernel: format!("{}, or before it", self.last.get()), cause: error.to_string() }
+    }
+}
+
+impl Device for CudaDevice {
+    fn name(&self) -> String {
+        self.session.card.name.clone()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<DeviceBuffer, DeviceError> {
+        let session = &self.session;
+        session.bind()?;
+        let mut address = 0;
+        // SAFETY: writes one address. The driver refuses a length of zero, and aligns to 256 bytes or more.
+        match unsafe { (session.api.allocate)(&mut address, bytes.max(1)) } {
+            OUT_OF_MEMORY => Err(DeviceError::OutOfMemory { device: self.name(), bytes }),
+            status => {
+                self.checked("cuMemAlloc", status)?;
+                let owner = Allocation { session: Rc::clone(session), address };
+                Ok(DeviceBuffer::new(address, bytes, Box::new(owner)))
+            }
+        }
+    }
+
+    fn write(&self, buffer: &DeviceBuffer, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        let address = inside(buffer, offset, bytes.len())?;
+        let session = &*self.session;
+        session.bind()?;
+        // SAFETY: the range is inside the allocation; the stream is waited for before `bytes` can change.
+        let status = unsafe {
+            (session.api.copy_to_device)(address, bytes.as_ptr().cast(), bytes.len(), session.stream)
+        };
+        self.checked("cuMemcpyHtoDAsync", status)?;
+        self.synchronize()
+    }
+
+    fn read(&self, buffer: &DeviceBuffer, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let address = inside(buffer, offset, bytes.len())?;
+        let session = &*self.session;
+        session.bind()?;
+        // SAFETY: the range is inside the allocation; the stream is waited for before `bytes` can be read.
+        let status = unsafe {
+            (session.api.copy_to_host)(bytes.as_mut_ptr().cast(), address, bytes.len(), session.stream)
+        };
+        let started = self.checked("cuMemcpyDtoHAsync", status);
+        self.synchronize()?;
+        started
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError> {
+        let session = &*self.session;
+        session.bind()?;
+        let kernel = launch.kernel;
+        // The driver refuses a launch without blocks.
+        if launch.grid == 0 {
+            return Ok(());
+        }
+        let function = self.function(kernel)?;
+        let mut values: Vec<u64> = launch.arguments.iter().map(packed).collect();
+        let mut parameters: Vec<*mut c_void> =
+            values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
+        // SAFETY: one pointer a parameter, each to 8 bytes that begin with the value; the driver copies them before
+        // it returns. That addresses are those of live buffers is what generated launchers are typed for.
+        let status = unsafe {
+            (session.api.launch)(
+                function,
+                launch.grid,
+                1,
+                1,
+                kernel.block,
+                1,
+                1,
+                kernel.shared_bytes,
+                session.stream,
+                parameters.as_mut_ptr(),
+                ptr::null_mut(),
+            )
+        };
+        session.api.check("cuLaunchKernel", status).map_err(|error| DeviceError::Failed {
+            kernel: kernel.name.to_owned(),
+            cause: format!("{error} ({} blocks of {} threads)", launch.grid, kernel.block),
+        })?;
+        self.last.set(kernel.name);
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        let session = &*self.session;
+        session.bind()?;
+        // SAFETY: the stream exists.
+        let status = unsafe { (session.api.stream_synchronize)(session.stream) };
+        self.checked("cuStreamSynchronize", status)
+    }
+}
+
+/// Why a card cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("GPU {index} cannot be used: {cause}; `nvidia-smi` shows the GPUs and who uses them")]
+pub struct OpenError {
+    index: u32,
+    #[source]
+    cause: CudaError,
+}
+
+/// A context with its stream. Both are given back after everything that lies in them.
+struct Session {
+    api: Arc<Api>,
+    card: Card,
+    context: Context,
+    stream: Stream,
+}
+
+impl Session {
+    fn open(driver: &Driver, index: u32) -> Result<Session, OpenError> {
+        let wrap = |cause| OpenError { index, cause };
+        let card = driver.card(index).map_err(wrap)?;
+        let api = Arc::clone(driver.api());
+        let mut context = ptr::null_mut();
+        // SAFETY: writes one handle; the ordinal is the driver's.
+        let status = unsafe { (api.context_retain)(&mut context, card.ordinal) };
+        api.check("cuDevicePrimaryCtxRetain", status).map_err(wrap)?;
+        // From here on, dropping it releases the context.
+        let mut session = Session { api, card, context, stream: ptr::null_mut() };
+        session.set_context().map_err(wrap)?;
+        let mut stream = ptr::null_mut();
+        // SAFETY: writes one handle; the context is current.
+        let status = unsafe { (session.api.stream_create)(&mut stream, STREAM_NON_BLOCKING) };
+        session.api.check("cuStreamCreate", status).map_err(wrap)?;
+        session.stream = stream;
+        Ok(session)
+    }
+
+    fn set_context(&self) -> Result<(), CudaError> {
+        // SAFETY: the context is retained as long as `self`.
+        self.api.check("cuCtxSetCurrent", unsafe { (self.api.context_set)(self.context) })
+    }
+
+    /// Makes the context this thread's: others may have changed it.
+    fn bind(&self) -> Result<(), DeviceError> {
+        Ok(self.set_context()?)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // SAFETY: no buffer, module or event outlives its session: each holds it. Errors cannot be acted on.
+        unsafe {
+            if self.set_context().is_ok() && !self.stream.is_null() {
+                (self.api.stream_destroy)(self.stream);
+            }
+            (self.api.context_release)(self.card.ordinal);
+        }
+    }
+}
+
+struct Allocation {
+    session: Rc<Session>,
+    address: DevicePointer,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        if self.session.set_context().is_ok() {
+            // SAFETY: allocated once, freed once; the driver waits for what uses it.
+            unsafe { (self.session.api.free)(self.address) };
+        }
+    }
+}
+
+struct LoadedModule {
+    session: Rc<Session>,
+    handle: Module,
+    origin: Origin,
+}
+
+impl Drop for LoadedModule {
+    fn drop(&mut self) {
+        if self.session.set_context().is_ok() {
+            // SAFETY: loaded once, unloaded once, after the work that runs its code.
+            unsafe {
+                (self.session.api.stream_synchronize)(self.session.stream);
+                (self.session.api.module_unload)(self.handle);
+            }
+        }
+    }
+}
+
+/// A point in the stream.
+struct TimeStamp {
+    session: Rc<Session>,
+    handle: Event,
+}
+
+impl TimeStamp {
+    fn new(session: &Rc<Session>) -> Result<TimeStamp, CudaError> {
+        let mut handle = ptr::null_mut();
+        // SAFETY: writes one handle; the context is current.
+        let status = unsafe { (session.api.event_create)(&mut handle, 0) };
+        session.api.check("cuEventCreate", status)?;
+        Ok(TimeStamp { session: Rc::clone(session), handle })
+    }
+
+    fn record(&self) -> Result<(), CudaError> {
+        let session = &*self.session;
+        // SAFETY: event and stream exist, in one context.
+        session.api.check("cuEventRecord", unsafe { (session.api.event_record)(self.handle, session.stream) })
+    }
+
+    fn wait(&self) -> Result<(), CudaError> {
+        let api = &self.session.api;
+        // SAFETY: the event exists.
+        api.check("cuEventSynchronize", unsafe { (api.event_synchronize)(self.handle) })
+    }
+
+    fn since(&self, start: &TimeStamp) -> Result<Duration, CudaError> {
+        let api = &self.session.api;
+        let mut milliseconds = 0.0f32;
+        // SAFETY: writes one float; both events have passed.
+        let status = unsafe { (api.event_elapsed)(&mut milliseconds, start.handle, self.handle) };
+        api.check("cuEventElapsedTime", status)?;
+        Ok(Duration::try_from_secs_f64(f64::from(milliseconds) / 1e3).unwrap_or_default())
+    }
+}
+
+impl Drop for TimeStamp {
+    fn drop(&mut self) {
+        if self.session.set_context().is_ok() {
+            // SAFETY: made once, destroyed once.
+            unsafe { (self.session.api.event_destroy)(self.handle) };
+        }
+    }
+}
+
+impl From<CudaError> for DeviceError {
+    fn from(error: CudaError) -> DeviceError {
+        DeviceError::Failed { kernel: "no kernel".to_owned(), cause: error.to_string() }
+    }
+}
+
+/// The address of a range, if the buffer has it.
+fn inside(buffer: &DeviceBuffer, offset: usize, len: usize) -> Result<DevicePointer, DeviceError> {
+    match offset.checked_add(len) {
+        Some(end) if end <= buffer.bytes() => Ok(buffer.address() + offset as u64),
+        end => {
+            let end = end.unwrap_or(usize::MAX);
+            Err(DeviceError::Range { offset, end, len: buffer.bytes() })
+        }
+    }
+}
+
+/// The bytes of an argument, from the first byte of the result on.
+fn packed(argument: &Argument) -> u64 {
+    let short = |bytes: [u8; 4]| {
+        let mut long = [0; 8];
+        long[..4].copy_from_slice(&bytes);
+        u64::from_ne_bytes(long)
+    };
+    match *argument {
+        Argument::Address(value) | Argument::U64(value) => value,
+        Argument::U32(value) => short(value.to_ne_bytes()),
+        Argument::F32(value) => short(value.to_ne_bytes()),
+    }
+}
+
+/// Dynamic shared memory that a kernel gets without asking.
+const SHARED_BYTES_GRANTED: c_int = 48 << 10;

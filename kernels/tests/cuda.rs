@@ -1,0 +1,215 @@
+//! Drivers that are missing, wrong or fake, each met by a process of its own: this test program once more, with a
+//! folder in front of the system's libraries.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use hcrun_kernels::cuda::{Architecture, Cache, Code, CudaDevice, Nvrtc, Sources, probe};
+use hcrun_kernels::device::{Argument, Device, DeviceError, Kernel, Launch};
+
+/// A folder with a `libcuda.so.1`.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with_driver(options: &[&str]) -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/fake_driver.c");
+        let mut cc = Command::new(env::var_os("CC").unwrap_or("cc".into()));
+        cc.args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(folder.path().join("libcuda.so.1"))
+            .arg(source)
+            .args(options);
+        assert!(cc.status().expect("a C compiler").success());
+        Folder(folder)
+    }
+
+    fn with_file(content: &[u8]) -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("libcuda.so.1"), content).unwrap();
+        Folder(folder)
+    }
+
+    /// Runs the test `child` of this program, which ends in 0 if it got as far as it can.
+    fn run(&self, child: &str, mode: &str) -> Output {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", child, "--nocapture"]).env(CHILD, self.0.path());
+        command.env("LD_LIBRARY_PATH", self.0.path()).env("FAKE_CUDA", mode);
+        command.env("HCRUN_CACHE", self.0.path().join("cache"));
+        command.env("HCRUN_NVRTC", self.0.path().join("no-nvrtc"));
+        command.output().unwrap()
+    }
+
+    /// What the probe says.
+    fn says(&self, mode: &str) -> String {
+        let output = self.run("child_probe", mode);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stderr));
+        text.lines().find_map(|line| line.split_once("said: ")).expect("an answer").1.to_owned()
+    }
+}
+
+const CHILD: &str = "HCRUN_TEST_CHILD";
+
+fn is_child() -> Option<PathBuf> {
+    env::var_os(CHILD).map(PathBuf::from)
+}
+
+#[test]
+fn child_probe() {
+    if is_child().is_none() {
+        return;
+    }
+    match probe() {
+        Ok(driver) => println!("said: {driver:?}, {:?}", driver.card(0)),
+        Err(reason) => println!("said: {}: {reason}", reason.code()),
+    }
+}
+
+#[test]
+fn each_wrong_driver_has_its_reason() {
+    let whole = Folder::with_driver(&[]);
+    for (mode, reason) in [
+        ("stub", "stub-driver: libcuda.so.1 is the stub that comes with the CUDA toolkit"),
+        ("late-stub", "stub-driver: "),
+        ("old", "old-driver: the driver serves CUDA 11.4, kernels need 12.0"),
+        ("no-device", "no-device: the driver finds no GPU"),
+        ("zero-devices", "no-device: "),
+        (
+            "mismatch",
+            "driver-failed: the driver does not start: cuInit answered 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)",
+        ),
+        (
+            "none",
+            "Driver(12.4, 1 GPUs), Ok(Card { ordinal: 7, name: \"Fake H100\", architecture: Architecture(90)",
+        ),
+    ] {
+        let said = whole.says(mode);
+        assert!(said.starts_with(reason), "{mode}: {said}");
+    }
+}
+
+#[test]
+fn a_driver_that_lacks_a_function_is_refused_before_any_call_to_it() {
+    let said = Folder::with_driver(&["-DWITHOUT_FUNCTION_ATTRIBUTES"]).says("none");
+    assert!(said.starts_with("missing-symbol: the driver lacks cuFuncSetAttribute"), "{said}");
+    // An old one that lacks it is called old.
+    let said = Folder::with_driver(&["-DWITHOUT_FUNCTION_ATTRIBUTES"]).says("old");
+    assert!(said.starts_with("old-driver"), "{said}");
+}
+
+#[test]
+fn what_is_no_library_is_no_driver() {
+    for content in [&b"not a library"[..], b""] {
+        let said = Folder::with_file(content).says("none");
+        assert!(said.starts_with("no-driver: no NVIDIA driver: libcuda.so.1 cannot be opened ("), "{said}");
+    }
+}
+
+static SCALE: Kernel =
+    Kernel { name: "scale", file: "fake.cu", block: 4, elems_per_block: 4, shared_bytes: 64 << 10 };
+static CRASH: Kernel = Kernel { name: "crash", ..SCALE };
+static ABSENT: Kernel = Kernel { name: "absent", ..SCALE };
+static OTHER: Kernel = Kernel { name: "other", file: "other.cu", ..SCALE };
+const SOURCES: Sources = Sources { files: &[("fake.cu", "text"), ("other.cu", "text")], headers: &[] };
+
+fn scale(device: &CudaDevice, n: u64, from: u64, to: u64, factor: f32) -> Result<(), DeviceError> {
+    let arguments = [
+        Argument::U64(n),
+        Argument::Address(from),
+        Argument::Address(to),
+        Argument::F32(factor),
+        Argument::U32(1),
+    ];
+    let grid = u32::try_from(n.div_ceil(4)).unwrap();
+    device.launch(&Launch { kernel: &SCALE, grid, arguments: &arguments })
+}
+
+/// Puts what the fake driver takes for a cubin where the compiled ones would be carried.
+fn carry(folder: &Path) {
+    let error = Code::new(SOURCES).with_carried(folder).cubin_name("fake.cu", Architecture::new(9, 0));
+    fs::write(folder.join(error.unwrap()), b"fake cubin").unwrap();
+}
+
+#[test]
+fn child_device() {
+    let Some(folder) = is_child() else { return };
+    carry(&folder);
+    let driver = probe().unwrap();
+    assert!(CudaDevice::open(&driver, 1, Code::new(SOURCES)).is_err());
+    let device = CudaDevice::open(&driver, 0, Code::new(SOURCES).with_carried(&folder)).unwrap();
+    assert_eq!(device.name(), "Fake H100");
+
+    let values: Vec<u8> = (0..10).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let (from, to) = (device.allocate(40).unwrap(), device.allocate(44).unwrap());
+    device.write(&from, 0, &values).unwrap();
+    // Two launches, the second of which reads what the first wrote; eleven elements of room, ten written.
+    device.write(&to, 40, &7.0f32.to_le_bytes()).unwrap();
+    let time = device.measure(|| {
+        scale(&device, 10, from.address(), to.address(), 2.0)?;
+        scale(&device, 10, to.address(), to.address(), 10.0)
+    });
+    assert_eq!(time.unwrap().as_micros(), 2_500);
+    scale(&device, 0, from.address(), to.address(), 0.0).unwrap();
+    let mut bytes = [0; 44];
+    device.read(&to, 0, &mut bytes).unwrap();
+    let read: Vec<f32> = bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+    let expected: Vec<f32> = (0..10).map(|i| (i as f32 * 2.0 + 1.0) * 10.0 + 1.0).chain([7.0]).collect();
+    assert_eq!(read, expected);
+
+    device.copy(&from, &to, 40).unwrap();
+    device.read(&to, 4, &mut bytes[..8]).unwrap();
+    assert_eq!(bytes[..8], values[4..12]);
+
+    assert!(matches!(device.copy(&to, &from, 44), Err(DeviceError::Range { end: 44, len: 40, .. })));
+    assert!(matches!(device.read(&to, 40, &mut bytes[..5]), Err(DeviceError::Range { .. })));
+    assert!(matches!(device.write(&to, usize::MAX, &[1]), Err(DeviceError::Range { .. })));
+    assert!(matches!(device.allocate(1 << 60), Err(DeviceError::OutOfMemory { .. })));
+    let launch = |kernel| device.launch(&Launch { kernel, grid: 1, arguments: &[] });
+    let error = launch(&ABSENT).unwrap_err().to_string();
+    assert!(error.contains("absent") && error.contains("cuModuleGetFunction answered 500"), "{error}");
+    let error = launch(&OTHER).unwrap_err().to_string();
+    assert!(error.contains("no machine code of other.cu for sm_90") && error.contains("no-nvrtc"), "{error}");
+
+    launch(&CRASH).unwrap();
+    let error = device.synchronize().unwrap_err().to_string();
+    assert!(error.contains("crash") && error.contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");
+    // Buffers hold what they lie in: the device goes first here.
+    drop(device);
+    drop((from, to));
+    println!("said: done");
+}
+
+#[test]
+fn a_device_packs_orders_waits_and_gives_back() {
+    let output = Folder::with_driver(&[]).run("child_device", "none");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("said: done"), "{text}");
+}
+
+#[test]
+fn child_compiler() {
+    let Some(folder) = is_child() else { return };
+    match Nvrtc::find() {
+        Ok(nvrtc) => println!("said: {nvrtc:?}"),
+        Err(error) => println!("said: {error}"),
+    }
+    let code = Code::new(SOURCES).with_cache(Some(Cache::new(folder)));
+    println!("and said: {}", code.compile("fake.cu", Architecture::new(9, 0)).unwrap_err());
+}
+
+#[test]
+fn a_compiler_that_is_named_and_missing_is_named_in_the_error() {
+    let folder = Folder::with_file(b"");
+    let output = folder.run("child_compiler", "none");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let path = folder.0.path().join("no-nvrtc");
+    for line in ["said: no NVRTC in ", "and said: no NVRTC in "] {
+        let line = text.lines().find_map(|found| found.split_once(line)).expect("an answer").1;
+        assert!(line.contains(path.to_str().unwrap()) && line.contains("HCRUN_NVRTC"), "{line}");
+    }
+}
