@@ -16,6 +16,7 @@ mod engine;
 mod link;
 mod machine;
 mod processes;
+mod talker;
 mod train;
 
 use arguments::Words;

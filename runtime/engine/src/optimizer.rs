@@ -256,6 +256,7 @@ pub(crate) mod tests {
             betas: [0.9, 0.999],
             epsilon: 1e-8,
             clip: 0.0,
+            matmul: job::Matmul::F32,
             batch: 8,
             accumulation: 1,
             steps: 10,

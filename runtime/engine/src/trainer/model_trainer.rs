@@ -56,6 +56,8 @@ impl ModelTrainer {
         let zeros = vec![0.0; profile.arena_elems];
         let most = batches.compose(Step(0)).samples_of(me).div_ceil(u64::from(job.train.accumulation));
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(EVALUATION_BATCH);
+        let mut model = Model::new(spec, most);
+        model.set_matmul(job.train.matmul);
         ModelTrainer {
             train: job.train.clone(),
             me,
@@ -63,7 +65,7 @@ impl ModelTrainer {
             held_out,
             dataset,
             evaluation: Vec::new(),
-            model: Model::new(spec, most),
+            model,
             optimizer: Optimizer::new(&job.train, &profile, updated.clone()),
             updated,
             next: zeros.clone(),
