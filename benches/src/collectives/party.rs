@@ -1,6 +1,5 @@
 //! The ranks of one side, each a process that takes orders on its stdin.
 
-
 use anyhow::Context;
 use hcrun_net::identity::{Authority, IdentityPem, ThrowAwayAuthority, ZoneRoots};
 use hcrun_protocol::{JobId, Rank, ZoneId};

@@ -30,7 +30,7 @@ impl Ours {
         let (step, flops_per_step) = match &workload.shape {
             Shape::Gpt { context, sequences, matmul, .. } => {
                 gpt(&workload.shape, *context as usize, *sequences as usize, *matmul)?
-            },
+            }
             Shape::Mlp { rows, widths } => mlp(&workload.shape, *rows, widths)?,
             Shape::Adamw { elems } => (update(*elems), None),
         };
@@ -59,9 +59,8 @@ fn gpt(shape: &Shape, context: usize, sequences: usize, matmul: Matmul) -> anyho
     let text: Vec<u8> = (0..=sequences * context).map(|_| draws.next_u64().to_le_bytes()[0]).collect();
     let flops = spec.profile().flops_per_sample * sequences as f64;
     let mut trainer = Trainer::new(spec, sequences, matmul);
-    let step = move || {
-        trainer.step(Batch::Tokens { inputs: &text[..text.len() - 1], targets: &text[1..], context })
-    };
+    let step =
+        move || trainer.step(Batch::Tokens { inputs: &text[..text.len() - 1], targets: &text[1..], context });
     Ok((Box::new(step), Some(flops)))
 }
 
@@ -76,8 +75,7 @@ fn mlp(shape: &Shape, rows: usize, widths: &[u32]) -> anyhow::Result<Step> {
     let flops = spec.profile().flops_per_sample * rows as f64;
     let mut trainer = Trainer::new(spec, rows, Matmul::F32);
     let step = move || {
-        let targets =
-            if outputs > 1 { Targets::Class(&classes) } else { Targets::Value(&targets) };
+        let targets = if outputs > 1 { Targets::Class(&classes) } else { Targets::Value(&targets) };
         trainer.step(Batch::Rows { features: &inputs, targets })
     };
     Ok((Box::new(step), Some(flops)))
@@ -88,8 +86,7 @@ fn update(elems: usize) -> Box<dyn FnMut() -> anyhow::Result<()>> {
     let mut next = params.clone();
     let (mut first, mut second) = (gradient.clone(), params.iter().map(|x| x * x).collect::<Vec<f32>>());
     let scalars = Scalars { learning_rate: 1e-3, gradient_scale: 1.0, weight_decay: 0.01 };
-    let moments =
-        Moments { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step_size: 1e-3, correction2_sqrt: 1.0 };
+    let moments = Moments { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step_size: 1e-3, correction2_sqrt: 1.0 };
     Box::new(move || {
         adamw(scalars, moments, &params, &gradient, &mut first, &mut second, &mut next);
         std::mem::swap(&mut params, &mut next);
