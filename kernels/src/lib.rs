@@ -23,6 +23,7 @@ pub mod host_buffers;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mean_squared_error;
+pub mod memory;
 mod real;
 pub mod reduce;
 pub mod update;

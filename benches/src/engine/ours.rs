@@ -10,6 +10,7 @@ use hcrun_engine::clip::{clip, fold_partials, norm_partials};
 use hcrun_engine::model::Model;
 use hcrun_engine::optimizer::{Optimizer, StepScalars};
 use hcrun_engine::spec::{DataShape, ModelSpec};
+use hcrun_kernels::memory::{copy_of, zeros};
 use hcrun_kernels::update::{Moments, Scalars, adamw};
 use hcrun_protocol::Prng;
 use hcrun_protocol::job::{self, Matmul, Train};
@@ -82,9 +83,8 @@ fn mlp(shape: &Shape, rows: usize, widths: &[u32]) -> anyhow::Result<Step> {
 }
 
 fn update(elems: usize) -> Box<dyn FnMut() -> anyhow::Result<()>> {
-    let (mut params, gradient) = (values(1, elems), values(2, elems));
-    let mut next = params.clone();
-    let (mut first, mut second) = (gradient.clone(), params.iter().map(|x| x * x).collect::<Vec<f32>>());
+    let (mut params, gradient) = (copy_of(&values(1, elems)), copy_of(&values(2, elems)));
+    let (mut first, mut second, mut next) = (zeros(elems), zeros(elems), zeros(elems));
     let scalars = Scalars { learning_rate: 1e-3, gradient_scale: 1.0, weight_decay: 0.01 };
     let moments = Moments { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step_size: 1e-3, correction2_sqrt: 1.0 };
     Box::new(move || {
@@ -109,16 +109,15 @@ struct Trainer {
 impl Trainer {
     fn new(spec: ModelSpec, samples: usize, matmul: Matmul) -> Trainer {
         let (train, profile) = (train(matmul), spec.profile());
-        let params = spec.init(1);
-        let zeros = vec![0.0; params.len()];
+        let params = copy_of(&spec.init(1));
         let mut model = Model::new(spec, samples);
         model.set_matmul(matmul);
         Trainer {
             model,
             optimizer: Optimizer::new(&train, &profile, std::iter::once(0..profile.arena_elems).collect()),
             train,
-            next: zeros.clone(),
-            gradient: zeros,
+            next: zeros(params.len()),
+            gradient: zeros(params.len()),
             params,
             partials: Vec::new(),
             updates: 0,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use hcrun_kernels::memory::{copy_of, zeros};
 use hcrun_protocol::batch::{BatchPlan, Sample};
 use hcrun_protocol::job::{Job, Train};
 use hcrun_protocol::{Rank, Step};
@@ -52,8 +53,7 @@ impl ModelTrainer {
         updated: Vec<Range<usize>>,
     ) -> ModelTrainer {
         let profile = spec.profile();
-        let parameters = spec.init(job.seed);
-        let zeros = vec![0.0; profile.arena_elems];
+        let parameters = copy_of(&spec.init(job.seed));
         let most = batches.compose(Step(0)).samples_of(me).div_ceil(u64::from(job.train.accumulation));
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(EVALUATION_BATCH);
         let mut model = Model::new(spec, most);
@@ -68,8 +68,8 @@ impl ModelTrainer {
             model,
             optimizer: Optimizer::new(&job.train, &profile, updated.clone()),
             updated,
-            next: zeros.clone(),
-            gradient: zeros,
+            next: zeros(profile.arena_elems),
+            gradient: zeros(profile.arena_elems),
             parameters,
         }
     }
