@@ -7,8 +7,8 @@
 #![expect(unsafe_code, reason = "the tile is intrinsics")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::mem::transmute;
 
@@ -134,13 +134,13 @@ fn tile(a: &[u32], b: &[u32]) -> Sums {
         // SAFETY: `b` is two vectors; bf16 and integer vectors are 64 bytes of plain data each.
         let columns: [__m512bh; 2] = unsafe {
             [
-                transmute(_mm512_loadu_si512(b.as_ptr().cast())),
-                transmute(_mm512_loadu_si512(b.as_ptr().add(16).cast())),
+                transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.as_ptr().cast())),
+                transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.as_ptr().add(16).cast())),
             ]
         };
         for (sums, a) in sums.iter_mut().zip(a) {
             // SAFETY: 64 bytes of plain data.
-            let row: __m512bh = unsafe { transmute(_mm512_set1_epi32(a.cast_signed())) };
+            let row: __m512bh = unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(a.cast_signed())) };
             sums[0] = _mm512_dpbf16_ps(sums[0], row, columns[0]);
             sums[1] = _mm512_dpbf16_ps(sums[1], row, columns[1]);
         }

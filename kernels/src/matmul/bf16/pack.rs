@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "conversions are intrinsics")]
 
 use std::arch::x86_64::{
-    __m512i, _mm256_loadu_ps, _mm512_castps256_ps512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps,
+    __m512bh, __m512i, _mm256_loadu_ps, _mm512_castps256_ps512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_permutexvar_epi16, _mm512_storeu_si512,
 };
 use std::mem::transmute;
@@ -127,7 +127,12 @@ fn pack_across<const W: usize>(factor: Lines<'_>, start: usize, depth: Range<usi
 fn halves_of(low: &[f32], high: &[f32]) -> __m512i {
     assert!(low.len() >= 16 && high.len() >= 16, "two vectors");
     // SAFETY: each load reads 16 values that are there; vectors of bf16 are 64 bytes of plain data.
-    unsafe { transmute(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(high.as_ptr()), _mm512_loadu_ps(low.as_ptr()))) }
+    unsafe {
+        transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
+            _mm512_loadu_ps(high.as_ptr()),
+            _mm512_loadu_ps(low.as_ptr()),
+        ))
+    }
 }
 
 /// Rounds 8 values to the elements 0 to 7 and 8 more to the elements 16 to 23.
@@ -142,7 +147,7 @@ fn halves_of_eights(low: &[f32], high: &[f32]) -> __m512i {
         let low = _mm512_castps256_ps512(_mm256_loadu_ps(low.as_ptr()));
         let high = _mm512_castps256_ps512(_mm256_loadu_ps(high.as_ptr()));
         // The upper halves go to elements that nobody reads.
-        transmute(_mm512_cvtne2ps_pbh(high, low))
+        transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
     }
 }
 
