@@ -1,31 +1,26 @@
-//! One training step of one worker on one thread: forward, backward, norm, clip, update.
+//! Training steps of one worker on one thread, in turns with PyTorch's where there is one.
 //!
-//! The shapes are those of `examples/gpt` and `examples/factory`; the inputs are random, which changes no
-//! operation's cost.
+//! A round is the mean over some steps; sides alternate round by round, so that a neighbour that takes
+//! the machine's time takes it from both.
 
-use std::time::Instant;
+use std::process::Command;
 
-use anyhow::Context;
-use hcrun_engine::batch::{Batch, Targets};
-use hcrun_engine::clip::{clip, fold_partials, norm_partials};
-use hcrun_engine::model::Model;
-use hcrun_engine::optimizer::{Optimizer, StepScalars};
-use hcrun_engine::spec::{DataShape, ModelSpec};
-use hcrun_protocol::Prng;
-use hcrun_protocol::job::{self, Train};
-use hcrun_protocol::units::chunk_elems;
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
 
-use serde::Serialize;
+mod bounds;
+mod options;
+mod ours;
+mod workload;
 
 use crate::arguments::Words;
 use crate::machine::Machine;
+use crate::talker::Talker;
+use options::Options;
+use ours::Ours;
+use workload::Workload;
 
-const GPT_SEQUENCES: usize = 8;
-const CONTEXT: usize = 64;
-const MLP_ROWS: usize = 64;
-const MLP_FEATURES: usize = 11;
-
-pub(crate) const USAGE: &str = "usage: cargo xtask bench engine [--json] [--rounds N]";
+pub(crate) use options::USAGE;
 
 /// What one invocation prints as JSON.
 #[derive(Serialize)]
@@ -33,160 +28,161 @@ struct Results {
     schema: u32,
     bench: &'static str,
     rounds: usize,
+    threads: usize,
     machine: Machine,
-    measurements: Vec<Measurement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    torch: Option<String>,
+    rows: Vec<Row>,
+    /// Bounds that this run was held to, and how it stands.
+    bounds: Vec<bounds::Verdict>,
 }
 
 /// One workload over all rounds.
 #[derive(Serialize)]
-struct Measurement {
+struct Row {
     name: &'static str,
-    /// What one step computes.
-    workload: String,
-    /// What `per_s` counts: samples or tokens.
+    /// What a step works through: tokens, samples or parameters.
     unit: &'static str,
     units_per_step: usize,
+    hcrun: Figures,
+    /// By the model's count, which includes no masked attention; at the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gflop_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    torch: Option<Figures>,
+    /// Of the rates at the medians, hcrun's by PyTorch's: above 1 is faster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    /// The same at the minima.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_of_minima: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    /// Milliseconds of a step, by round.
+    round_ms: Vec<f64>,
     min_ms: f64,
     median_ms: f64,
     /// At the median.
-    per_s: f64,
-    gflop_per_s: f64,
+    units_per_s: f64,
 }
 
-pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
-    let (mut json, mut rounds) = (false, 9);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--json" => json = true,
-            "--rounds" => rounds = words.count("--rounds")?,
-            other => return Err(words.unknown(other)),
+#[derive(Deserialize)]
+struct Greeting {
+    torch: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    seconds: f64,
+}
+
+pub(crate) fn run(words: Words) -> anyhow::Result<()> {
+    let options = Options::parse(words)?;
+    let mut torch = options.python.as_deref().map(start_torch).transpose()?;
+    if !options.json {
+        println!("{HEAD}");
+    }
+    let mut rows = Vec::new();
+    for workload in &options.workloads {
+        let peer = torch.as_mut().map(|(talker, _)| talker);
+        let row = row(workload, peer, options.rounds).with_context(|| workload.name)?;
+        if !options.json {
+            print_row(&row);
+        }
+        rows.push(row);
+    }
+    let bounds = bounds::judge(&rows);
+    let (schema, rounds, threads) = (2, options.rounds, 1);
+    let torch = torch.map(|(_, version)| version);
+    let machine = Machine::this();
+    report(&options, &Results { schema, bench: "engine", rounds, threads, machine, torch, rows, bounds })
+}
+
+fn start_torch(python: &str) -> anyhow::Result<(Talker, String)> {
+    let mut command = Command::new(python);
+    command.arg(crate::root().join("benches/peers/torch_engine.py"));
+    let mut talker = Talker::start("torch_engine.py".to_owned(), command)?;
+    let Greeting { torch } = talker.hear().context("see --python")?;
+    Ok((talker, torch))
+}
+
+fn row(workload: &Workload, mut torch: Option<&mut Talker>, rounds: usize) -> anyhow::Result<Row> {
+    let mut ours = Ours::new(workload)?;
+    let (mut own_ms, mut torch_ms) = (Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let own = ours.measure()? * 1e3;
+        let peer = match &mut torch {
+            Some(torch) => {
+                torch.say(&workload.order())?;
+                Some(torch.hear::<Answer>()?.seconds * 1e3)
+            }
+            None => None,
+        };
+        // The first round warms up.
+        if round > 0 {
+            own_ms.push(own);
+            torch_ms.extend(peer);
         }
     }
-    let measurements = vec![gpt(rounds)?, mlp(rounds)?];
-    let results = Results { schema: 1, bench: "engine", rounds, machine: Machine::this(), measurements };
-    if json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
+    let (units_per_step, unit) = workload.shape.units();
+    let hcrun = figures(own_ms, units_per_step)?;
+    let torch = if torch.is_some() { Some(figures(torch_ms, units_per_step)?) } else { None };
+    Ok(Row {
+        name: workload.name,
+        unit,
+        units_per_step,
+        gflop_per_s: ours.flops_per_step.map(|flops| flops / hcrun.median_ms / 1e6),
+        ratio: torch.as_ref().map(|torch| torch.median_ms / hcrun.median_ms),
+        ratio_of_minima: torch.as_ref().map(|torch| torch.min_ms / hcrun.min_ms),
+        hcrun,
+        torch,
+    })
+}
+
+fn figures(round_ms: Vec<f64>, units_per_step: usize) -> anyhow::Result<Figures> {
+    let mut sorted = round_ms.clone();
+    sorted.sort_by(f64::total_cmp);
+    let min_ms = *sorted.first().context("no rounds")?;
+    let median_ms = sorted[sorted.len() / 2];
+    Ok(Figures { round_ms, min_ms, median_ms, units_per_s: units_per_step as f64 / median_ms * 1e3 })
+}
+
+fn report(options: &Options, results: &Results) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(results)?;
+    if let Some(path) = &options.out {
+        std::fs::write(path, format!("{json}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if options.json {
+        println!("{json}");
     } else {
-        print_table(&results);
+        let Machine { date, cpu, cores, hcrun, rustc } = &results.machine;
+        let torch = results.torch.as_ref().map_or(String::new(), |version| format!(" · torch {version}"));
+        println!("\n{date} · {cpu}, {cores} cores · hcrun {hcrun} · {rustc}{torch}");
+        println!("one thread a side, {} rounds", results.rounds);
+        results.bounds.iter().for_each(|verdict| println!("{verdict}"));
+    }
+    let missed = results.bounds.iter().filter(|verdict| !verdict.kept).count();
+    if missed > 0 {
+        bail!("{missed} of {} bounds missed", results.bounds.len());
     }
     Ok(())
 }
 
-fn gpt(rounds: usize) -> anyhow::Result<Measurement> {
-    let model = job::Model::Gpt { layers: 2, width: 96, heads: 4, context: 64 };
-    let spec = ModelSpec::new(&model, DataShape::Text { vocab: 256 })?;
-    let mut draws = Prng::new(1);
-    let text: Vec<u8> = (0..=GPT_SEQUENCES * CONTEXT).map(|_| draws.next_u64().to_le_bytes()[0]).collect();
-    let batch = Batch::Tokens { inputs: &text[..text.len() - 1], targets: &text[1..], context: CONTEXT };
-    let shape = Shape { name: "gpt", unit: "tokens", samples: GPT_SEQUENCES, units_per_sample: CONTEXT };
-    measure(&shape, spec, batch, rounds, 20)
-}
+const HEAD: &str = "\
+                min ms  median ms                   rate  GFLOP/s  torch min ms  median ms  ratio  of minima";
 
-fn mlp(rounds: usize) -> anyhow::Result<Measurement> {
-    let model = job::Model::Mlp { hidden: vec![64, 32] };
-    let spec = ModelSpec::new(&model, DataShape::Table { features: MLP_FEATURES, outputs: 1 })?;
-    let mut draws = Prng::new(1);
-    let mut normals = |count: usize| (0..count).map(|_| narrow(draws.normal())).collect::<Vec<f32>>();
-    let (features, values) = (normals(MLP_ROWS * MLP_FEATURES), normals(MLP_ROWS));
-    let batch = Batch::Rows { features: &features, targets: Targets::Value(&values) };
-    let shape = Shape { name: "mlp", unit: "samples", samples: MLP_ROWS, units_per_sample: 1 };
-    measure(&shape, spec, batch, rounds, 2_000)
-}
-
-struct Shape {
-    name: &'static str,
-    unit: &'static str,
-    samples: usize,
-    units_per_sample: usize,
-}
-
-/// A round is the mean over `steps` steps; the first round warms up and does not count.
-fn measure(
-    shape: &Shape,
-    spec: ModelSpec,
-    batch: Batch<'_>,
-    rounds: usize,
-    steps: u64,
-) -> anyhow::Result<Measurement> {
-    let profile = spec.profile();
-    let chunk = chunk_elems(profile.arena_elems);
-    let train = train();
-    let mut optimizer = Optimizer::new(&train, &profile, std::iter::once(0..profile.arena_elems).collect());
-    let mut params = spec.init(1);
-    let (mut next, mut gradient) = (params.clone(), vec![0.0; params.len()]);
-    let mut model: Model = Model::new(spec, shape.samples);
-    let mut partials = Vec::new();
-    let mut times_ms = Vec::with_capacity(rounds);
-    for round in 0..=rounds as u64 {
-        let start = Instant::now();
-        for step in 0..steps {
-            let sums = model.forward_backward(&params, &[batch], &mut gradient, &mut |_, _| {})?;
-            partials.clear();
-            norm_partials(&gradient, chunk, &mut partials);
-            let clip = clip(fold_partials(&partials), sums.weight, train.clip);
-            let scalars = StepScalars {
-                learning_rate: train.learning_rate,
-                gradient_scale: clip.gradient_scale,
-                updates_before: round * steps + step,
-                skip: clip.skip,
-            };
-            optimizer.apply(&scalars, &params, &gradient, &mut next);
-            std::mem::swap(&mut params, &mut next);
+fn print_row(row: &Row) {
+    let Row { name, unit, hcrun, gflop_per_s, torch, ratio, ratio_of_minima, .. } = row;
+    let rate = format!("{:.0} {unit}/s", hcrun.units_per_s);
+    let flops = gflop_per_s.map_or(String::new(), |rate| format!("{rate:.1}"));
+    print!("{name:12} {:9.3} {:10.3} {rate:>22} {flops:>8}", hcrun.min_ms, hcrun.median_ms);
+    match (torch, ratio, ratio_of_minima) {
+        (Some(torch), Some(ratio), Some(of_minima)) => {
+            println!(" {:13.3} {:10.3} {ratio:6.2} {of_minima:10.2}", torch.min_ms, torch.median_ms);
         }
-        if round > 0 {
-            times_ms.push(start.elapsed().as_secs_f64() * 1e3 / steps as f64);
-        }
-    }
-    times_ms.sort_by(f64::total_cmp);
-    let (min_ms, median_ms) = (*times_ms.first().context("no rounds")?, times_ms[times_ms.len() / 2]);
-    let units_per_step = shape.samples * shape.units_per_sample;
-    Ok(Measurement {
-        name: shape.name,
-        workload: format!("{} parameters, {units_per_step} {}", profile.parameters, shape.unit),
-        unit: shape.unit,
-        units_per_step,
-        min_ms,
-        median_ms,
-        per_s: units_per_step as f64 / median_ms * 1e3,
-        gflop_per_s: profile.flops_per_sample * shape.samples as f64 / median_ms / 1e6,
-    })
-}
-
-fn train() -> Train {
-    Train {
-        loss: job::Loss::CrossEntropy,
-        optimizer: job::Optimizer::Adamw,
-        learning_rate: 1e-3,
-        final_learning_rate: 0.0,
-        schedule: job::LearningRateSchedule::Constant,
-        warmup_steps: 0,
-        weight_decay: 0.01,
-        momentum: 0.9,
-        betas: [0.9, 0.999],
-        epsilon: 1e-8,
-        clip: 1.0,
-        batch: 32,
-        accumulation: 1,
-        steps: 1,
-        evaluate_every: 0,
-        checkpoint_every: 0,
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "any f32 will do")]
-fn narrow(value: f64) -> f32 {
-    value as f32
-}
-
-fn print_table(results: &Results) {
-    let Machine { date, cpu, cores, hcrun, rustc } = &results.machine;
-    println!("{date} · {cpu}, {cores} cores · hcrun {hcrun} · {rustc}");
-    println!("one thread, {} rounds\n", results.rounds);
-    println!("{:12} {:>9} {:>10} {:>21} {:>9}  step", "", "min ms", "median ms", "at the median", "GFLOP/s");
-    for Measurement { name, workload, unit, min_ms, median_ms, per_s, gflop_per_s, .. } in
-        &results.measurements
-    {
-        let rate = format!("{per_s:.0} {unit}/s");
-        println!("{name:12} {min_ms:9.3} {median_ms:10.3} {rate:>21} {gflop_per_s:9.1}  {workload}");
+        _ => println!(),
     }
 }

@@ -18,6 +18,7 @@ mod gpu;
 mod link;
 mod machine;
 mod processes;
+mod talker;
 mod train;
 
 use arguments::Words;

@@ -27,6 +27,7 @@ pub mod launch;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mean_squared_error;
+pub mod memory;
 pub mod privacy;
 mod real;
 pub mod reduce;

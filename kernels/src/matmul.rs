@@ -1,6 +1,12 @@
-//! Matrix products by the `gemm` crate, single-threaded: a worker is one process with one device.
+//! Matrix products, single-threaded: a worker is one process with one device. In f32 by the `gemm` crate.
+
+mod bf16;
+
+use hcrun_protocol::job::Matmul;
 
 use crate::Real;
+
+pub(crate) use self::bf16::matmul_bf16;
 
 /// A matrix inside a slice: element `(row, column)` lies at `row * row_stride + column * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +55,14 @@ impl<'a, T> Matrix<'a, T> {
         Matrix { data, layout }
     }
 
+    #[cfg(test)]
+    fn at(&self, row: usize, column: usize) -> T
+    where
+        T: Copy,
+    {
+        self.data[row * self.layout.row_stride + column * self.layout.column_stride]
+    }
+
     pub fn transposed(self) -> Matrix<'a, T> {
         let Layout { rows, columns, row_stride, column_stride } = self.layout;
         let layout =
@@ -78,6 +92,32 @@ pub enum Mode {
     Add,
 }
 
+/// As [`matmul`], with factors rounded to `precision` if `T` is f32.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul_in<T: Real>(
+    precision: Matmul,
+    c: MatrixMut<'_, T>,
+    mode: Mode,
+    scale: T,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+) {
+    match precision {
+        Matmul::F32 => matmul(c, mode, scale, a, b),
+        Matmul::Bf16 => {
+            check_shapes(&c, &a, &b);
+            T::matmul_bf16(c, mode, scale, a, b);
+        }
+    }
+}
+
+fn check_shapes<T>(c: &MatrixMut<'_, T>, a: &Matrix<'_, T>, b: &Matrix<'_, T>) {
+    let (m, n, k) = (c.layout.rows, c.layout.columns, a.layout.columns);
+    assert!(a.layout.rows == m && b.layout.columns == n && b.layout.rows == k, "shapes of a product differ");
+}
+
 /// `c = scale · a · b`, or `c += scale · a · b`.
 ///
 /// # Panics
@@ -85,7 +125,7 @@ pub enum Mode {
 #[expect(unsafe_code, reason = "gemm takes raw pointers")]
 pub fn matmul<T: Real>(c: MatrixMut<'_, T>, mode: Mode, scale: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     let (m, n, k) = (c.layout.rows, c.layout.columns, a.layout.columns);
-    assert!(a.layout.rows == m && b.layout.columns == n && b.layout.rows == k, "shapes of a product differ");
+    check_shapes(&c, &a, &b);
     let stride = |elems: usize| isize::try_from(elems).expect("strides are within a slice");
     // SAFETY: `T` is f32 or f64 (`Real` is implemented for those alone), which gemm supports. Each
     // pointer covers `span()` elements of a live slice, checked when the matrix was made, and gemm touches
@@ -120,10 +160,6 @@ pub fn matmul<T: Real>(c: MatrixMut<'_, T>, mode: Mode, scale: T, a: Matrix<'_, 
 mod tests {
     use super::*;
 
-    fn at(matrix: &Matrix<'_, f64>, row: usize, column: usize) -> f64 {
-        matrix.data[row * matrix.layout.row_stride + column * matrix.layout.column_stride]
-    }
-
     #[test]
     fn products_match_three_plain_loops() {
         let data: Vec<f64> = (0..400).map(|i| f64::from(i * 37 % 101) / 50.0 - 1.0).collect();
@@ -136,7 +172,7 @@ mod tests {
                 for row in 0..m {
                     for column in 0..20 {
                         let sum: f64 = match column < n {
-                            true => (0..k).map(|i| 2.0 * at(&rows, row, i) * at(&b_t, i, column)).sum(),
+                            true => (0..k).map(|i| 2.0 * rows.at(row, i) * b_t.at(i, column)).sum(),
                             false => 0.0,
                         };
                         let start = if mode == Mode::Add || column >= n { 0.5 } else { 0.0 };

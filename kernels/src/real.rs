@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use crate::matmul::{self, Matrix, MatrixMut, Mode};
+
 /// A float type that the forward and backward kernels are written for.
 pub trait Real:
     Copy
@@ -33,6 +35,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// Written so that loops over it vectorise. NaN stays NaN.
     fn exp(self) -> Self;
+    /// A product of factors rounded to bf16; f64, which is there to check gradients, does not round.
+    fn matmul_bf16(c: MatrixMut<'_, Self>, mode: Mode, scale: Self, a: Matrix<'_, Self>, b: Matrix<'_, Self>);
 }
 
 impl Real for f32 {
@@ -92,6 +96,10 @@ impl Real for f32 {
         let result = if self < LOWEST { 0.0 } else { result };
         if self > HIGHEST { f32::INFINITY } else { result }
     }
+
+    fn matmul_bf16(c: MatrixMut<'_, f32>, mode: Mode, scale: f32, a: Matrix<'_, f32>, b: Matrix<'_, f32>) {
+        matmul::matmul_bf16(c, mode, scale, a, b);
+    }
 }
 
 impl Real for f64 {
@@ -121,6 +129,10 @@ impl Real for f64 {
     }
     fn exp(self) -> f64 {
         libm::exp(self)
+    }
+
+    fn matmul_bf16(c: MatrixMut<'_, f64>, mode: Mode, scale: f64, a: Matrix<'_, f64>, b: Matrix<'_, f64>) {
+        matmul::matmul(c, mode, scale, a, b);
     }
 }
 

@@ -4,6 +4,9 @@
 //! so that any shard count, slice bound and SIMD width gives the same bits. The new parameters go to a
 //! second arena, so that a step is applied whole or not at all.
 
+mod streaming;
+
+use self::streaming::Element;
 use crate::simd::kernel;
 
 /// What every element of one range shares.
@@ -101,8 +104,7 @@ kernel! {
         }
     }
 
-    /// Adam, with decay added to the gradient.
-    pub fn adam<'a>(
+    fn adam_cached<'a>(
         scalars: Scalars,
         moments: Moments,
         params: &'a [f32],
@@ -111,16 +113,10 @@ kernel! {
         second: &'a mut [f32],
         out: &'a mut [f32],
     ) {
-        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
-        let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
-        for i in 0..out.len() {
-            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
-            out[i] = params[i] - adam_delta(&moments, g, &mut first[i], &mut second[i]);
-        }
+        each(AdamElement { scalars, moments }, params, gradient, first, second, out);
     }
 
-    /// Adam with decoupled decay. Source: Loshchilov and Hutter, 2019.
-    pub fn adamw<'a>(
+    fn adamw_cached<'a>(
         scalars: Scalars,
         moments: Moments,
         params: &'a [f32],
@@ -129,12 +125,75 @@ kernel! {
         second: &'a mut [f32],
         out: &'a mut [f32],
     ) {
-        let keep = 1.0 - scalars.learning_rate * scalars.weight_decay;
-        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
-        let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
-        for i in 0..out.len() {
-            let g = gradient[i] * scalars.gradient_scale;
-            out[i] = params[i] * keep - adam_delta(&moments, g, &mut first[i], &mut second[i]);
+        each(AdamwElement::new(&scalars, &moments), params, gradient, first, second, out);
+    }
+}
+
+/// Adam, with decay added to the gradient.
+pub fn adam(
+    scalars: Scalars,
+    moments: Moments,
+    params: &[f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    out: &mut [f32],
+) {
+    if streaming::pays(out.len()) {
+        let element = AdamElement { scalars, moments };
+        streaming::update(element, streaming::Range { params, gradient, first, second, out });
+    } else {
+        adam_cached(scalars, moments, params, gradient, first, second, out);
+    }
+}
+
+/// Adam with decoupled decay. Source: Loshchilov and Hutter, 2019.
+pub fn adamw(
+    scalars: Scalars,
+    moments: Moments,
+    params: &[f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    out: &mut [f32],
+) {
+    if streaming::pays(out.len()) {
+        let element = AdamwElement::new(&scalars, &moments);
+        streaming::update(element, streaming::Range { params, gradient, first, second, out });
+    } else {
+        adamw_cached(scalars, moments, params, gradient, first, second, out);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct AdamElement {
+    scalars: Scalars,
+    moments: Moments,
+}
+
+impl Element for AdamElement {
+    #[inline(always)]
+    fn update(&self, param: f32, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
+        let g = gradient * self.scalars.gradient_scale + self.scalars.weight_decay * param;
+        param - adam_delta(&self.moments, g, first, second)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct AdamwElement {
+    gradient_scale: f32,
+    /// What decay leaves of a parameter.
+    keep: f32,
+    moments: Moments,
+}
+
+impl AdamwElement {
+    #[inline(always)]
+    fn new(scalars: &Scalars, moments: &Moments) -> AdamwElement {
+        AdamwElement {
+            gradient_scale: scalars.gradient_scale,
+            keep: 1.0 - scalars.learning_rate * scalars.weight_decay,
+            moments: *moments,
         }
     }
 
@@ -160,15 +219,43 @@ kernel! {
     }
 }
 
+impl Element for AdamwElement {
+    #[inline(always)]
+    fn update(&self, param: f32, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
+        param * self.keep - adam_delta(&self.moments, gradient * self.gradient_scale, first, second)
+    }
+}
+
+#[inline(always)]
+fn each(
+    element: impl Element,
+    params: &[f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    out: &mut [f32],
+) {
+    let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+    let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
+    for i in 0..out.len() {
+        // Loaded before anything is stored: see `streaming`.
+        let (param, gradient, mut m, mut v) = (params[i], gradient[i], first[i], second[i]);
+        out[i] = element.update(param, gradient, &mut m, &mut v);
+        first[i] = m;
+        second[i] = v;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SCALARS: Scalars = Scalars { learning_rate: 0.01, gradient_scale: 0.3, weight_decay: 0.1 };
-    const MOMENTS: Moments =
+    pub(super) const SCALARS: Scalars =
+        Scalars { learning_rate: 0.01, gradient_scale: 0.3, weight_decay: 0.1 };
+    pub(super) const MOMENTS: Moments =
         Moments { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step_size: 0.02, correction2_sqrt: 0.4 };
 
-    fn values(seed: u64, elems: usize) -> Vec<f32> {
+    pub(super) fn values(seed: u64, elems: usize) -> Vec<f32> {
         let mut draws = hcrun_protocol::Prng::new(seed);
         (0..elems).map(|_| f32::from(draws.next_u64().to_le_bytes()[0]) / 77.0 - 1.5).collect()
     }

@@ -1,81 +1,15 @@
 //! The ranks of one side, each a process that takes orders on its stdin.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use hcrun_net::identity::{Authority, IdentityPem, ThrowAwayAuthority, ZoneRoots};
 use hcrun_protocol::{JobId, Rank, ZoneId};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::options::Options;
 use super::rank::{self, Bind, Bound, Form, FormMember, Measure, Measured, Ready};
 use crate::link::Link;
-
-/// Longer than the longest measurement.
-const PATIENCE: Duration = Duration::from_secs(400);
-
-/// A process whose answers are awaited with a deadline. Dropped it is killed.
-struct Talker {
-    name: String,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
-}
-
-impl Talker {
-    fn start(name: String, mut command: Command) -> anyhow::Result<Talker> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {name} by {command:?}"))?;
-        let stdout = child.stdout.take().context("its stdout is a pipe")?;
-        let (line, lines) = channel();
-        // Ends with the process.
-        std::thread::spawn(move || {
-            for text in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if line.send(text).is_err() {
-                    break;
-                }
-            }
-        });
-        let stdin = child.stdin.take();
-        Ok(Talker { name, child, stdin, lines })
-    }
-
-    fn say(&mut self, line: &str) -> anyhow::Result<()> {
-        let stdin = self.stdin.as_mut().context("its stdin is open")?;
-        writeln!(stdin, "{line}").with_context(|| format!("{} has ended early: see above", self.name))
-    }
-
-    fn hear<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        let line = match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => {
-                bail!("{} has not answered for {} s", self.name, PATIENCE.as_secs())
-            }
-            Err(RecvTimeoutError::Disconnected) => bail!("{} has ended early: see above", self.name),
-        };
-        serde_json::from_str(&line).with_context(|| format!("{} says `{line}`", self.name))
-    }
-}
-
-impl Drop for Talker {
-    fn drop(&mut self) {
-        // Most end by themselves when their orders do.
-        drop(self.stdin.take());
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::talker::Talker;
 
 /// Our own ranks, or those of a peer.
 pub(super) struct Party {

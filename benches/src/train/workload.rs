@@ -204,6 +204,7 @@ fn train(batch: u32, steps: u32) -> Train {
         betas: [0.9, 0.95],
         epsilon: 1e-8,
         clip: 1.0,
+        matmul: job::Matmul::F32,
         batch,
         accumulation: 1,
         steps: u64::from(steps),

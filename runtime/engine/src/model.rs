@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use hcrun_kernels::Real;
 use hcrun_kernels::cross_entropy::correct;
+use hcrun_protocol::job::Matmul;
 
 use self::samples::{AnyTargets, Samples};
 use crate::batch::{Batch, BatchError, EvalSums, Inputs, Sums, Targets};
@@ -60,6 +61,11 @@ impl<T: Real> Model<T> {
 
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// What the factors of matrix products are rounded to; f32 if never called.
+    pub fn set_matmul(&mut self, matmul: Matmul) {
+        self.tape.set_matmul(matmul);
     }
 
     /// Called after every operation of a pass: what a heartbeat's progress counter counts.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use hcrun_kernels::memory::zeros;
 use hcrun_kernels::update::{self, Moments, Scalars};
 use hcrun_protocol::job::{self, Train};
 use hcrun_protocol::model::ModelProfile;
@@ -75,7 +76,7 @@ impl Optimizer {
         assert!(owned.iter().all(|range| range.end <= profile.arena_elems), "{owned:?} leaves the arena");
         let pieces = cut_at_decay(profile, &owned);
         let owned_elems = owned.iter().map(Range::len).sum();
-        let state = |name: &&'static str| State { name, values: vec![0.0; owned_elems] };
+        let state = |name: &&'static str| State { name, values: zeros(owned_elems) };
         Optimizer {
             train: train.clone(),
             arena_elems: profile.arena_elems,
@@ -256,6 +257,7 @@ pub(crate) mod tests {
             betas: [0.9, 0.999],
             epsilon: 1e-8,
             clip: 0.0,
+            matmul: job::Matmul::F32,
             batch: 8,
             accumulation: 1,
             steps: 10,

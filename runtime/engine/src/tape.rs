@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use hcrun_kernels::Real;
 use hcrun_kernels::matmul::Mode;
+use hcrun_protocol::job::Matmul;
 
 pub(crate) use self::activation::Activation;
 pub(crate) use self::linear::Linear;
@@ -65,6 +66,8 @@ pub(crate) struct State<T> {
     /// For operations that need room within a call.
     scratch: Vec<T>,
     pub(crate) loss: f64,
+    /// Of linear layers.
+    matmul: Matmul,
 }
 
 impl<T: Real> State<T> {
@@ -133,7 +136,14 @@ pub(crate) struct Tape<T> {
 
 impl<T: Real> Tape<T> {
     pub(crate) fn new() -> Tape<T> {
-        let state = State { slots: Vec::new(), rows: 0, capacity: 0, scratch: Vec::new(), loss: 0.0 };
+        let state = State {
+            slots: Vec::new(),
+            rows: 0,
+            capacity: 0,
+            scratch: Vec::new(),
+            loss: 0.0,
+            matmul: Matmul::F32,
+        };
         Tape { nodes: Vec::new(), state, ready: Vec::new() }
     }
 
@@ -196,6 +206,10 @@ impl<T: Real> Tape<T> {
     /// Buffers for this many rows, so that the first step allocates nothing.
     pub(crate) fn reserve(&mut self, rows: usize) {
         self.state.begin(rows);
+    }
+
+    pub(crate) fn set_matmul(&mut self, matmul: Matmul) {
+        self.state.matmul = matmul;
     }
 
     /// Runs forward. `features` fills an input where there is one. `after` is called after each operation.

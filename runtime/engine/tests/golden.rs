@@ -147,6 +147,7 @@ fn train(optimizer: job::Optimizer, learning_rate: f64, clip: f64) -> Train {
         betas: [0.9, 0.95],
         epsilon: 1e-8,
         clip,
+        matmul: job::Matmul::F32,
         batch: 1,
         accumulation: 1,
         steps: 20,

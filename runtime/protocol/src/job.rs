@@ -103,6 +103,26 @@ pub enum LearningRateSchedule {
     Linear,
 }
 
+/// What the factors of a linear layer's matrix products are rounded to. Sums are always f32, and so is all else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Matmul {
+    #[default]
+    F32,
+    /// To nearest, ties to even.
+    Bf16,
+}
+
+impl Matmul {
+    /// The job file's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Matmul::F32 => "f32",
+            Matmul::Bf16 => "bf16",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
@@ -130,6 +150,8 @@ pub struct Train {
     /// Largest global norm of a gradient; 0 switches clipping off.
     #[serde(default)]
     pub clip: f64,
+    #[serde(default)]
+    pub matmul: Matmul,
     /// Samples of one global batch (windows of `context` tokens for text).
     pub batch: u32,
     /// Micro-batches a worker's part is computed in; bounds activation memory.

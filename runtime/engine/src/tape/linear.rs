@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hcrun_kernels::Real;
 use hcrun_kernels::elementwise::{add_row_sums, broadcast_rows};
-use hcrun_kernels::matmul::{Matrix, MatrixMut, Mode, matmul};
+use hcrun_kernels::matmul::{Matrix, MatrixMut, Mode, matmul_in};
 
 use super::{Op, Pass, State, Tape, Value};
 
@@ -48,7 +48,8 @@ impl<T: Real> Op<T> for Linear {
                 None => Mode::Store,
             };
             let x = Matrix::new(state.value(self.x), pass.rows, self.inputs);
-            matmul(MatrixMut::new(y, pass.rows, self.outputs), mode, T::ONE, x, weight.transposed());
+            let y = MatrixMut::new(y, pass.rows, self.outputs);
+            matmul_in(state.matmul, y, mode, T::ONE, x, weight.transposed());
         });
     }
 
@@ -59,11 +60,11 @@ impl<T: Real> Op<T> for Linear {
         let dweight = MatrixMut::new(&mut gradient[self.weight.clone()], self.outputs, self.inputs);
         let dy = Matrix::new(state.gradient(self.y), pass.rows, self.outputs);
         let x = Matrix::new(state.value(self.x), pass.rows, self.inputs);
-        matmul(dweight, Mode::Add, T::ONE, dy.transposed(), x);
+        matmul_in(state.matmul, dweight, Mode::Add, T::ONE, dy.transposed(), x);
         state.write_gradient(self.x, |state, mode, dx| {
             let dy = Matrix::new(state.gradient(self.y), pass.rows, self.outputs);
             let weight = Matrix::new(&params[self.weight.clone()], self.outputs, self.inputs);
-            matmul(MatrixMut::new(dx, pass.rows, self.inputs), mode, T::ONE, dy, weight);
+            matmul_in(state.matmul, MatrixMut::new(dx, pass.rows, self.inputs), mode, T::ONE, dy, weight);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use hcrun_kernels::memory::{copy_of, zeros};
 use hcrun_protocol::batch::{BatchPlan, Sample};
 use hcrun_protocol::job::{Job, Train};
 use hcrun_protocol::{Rank, Step};
@@ -52,10 +53,11 @@ impl ModelTrainer {
         updated: Vec<Range<usize>>,
     ) -> ModelTrainer {
         let profile = spec.profile();
-        let parameters = spec.init(job.seed);
-        let zeros = vec![0.0; profile.arena_elems];
+        let parameters = copy_of(&spec.init(job.seed));
         let most = batches.compose(Step(0)).samples_of(me).div_ceil(u64::from(job.train.accumulation));
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(EVALUATION_BATCH);
+        let mut model = Model::new(spec, most);
+        model.set_matmul(job.train.matmul);
         ModelTrainer {
             train: job.train.clone(),
             me,
@@ -63,11 +65,11 @@ impl ModelTrainer {
             held_out,
             dataset,
             evaluation: Vec::new(),
-            model: Model::new(spec, most),
+            model,
             optimizer: Optimizer::new(&job.train, &profile, updated.clone()),
             updated,
-            next: zeros.clone(),
-            gradient: zeros,
+            next: zeros(profile.arena_elems),
+            gradient: zeros(profile.arena_elems),
             parameters,
         }
     }
