@@ -127,6 +127,27 @@ kernel! {
     ) {
         each(AdamwElement::new(&scalars, &moments), params, gradient, first, second, out);
     }
+
+    /// The outer step of local training: Nesterov's momentum on the mean change since the last one.
+    ///
+    /// `change` is the sum over workers of `anchor - params`. Anchor and parameters become the same. Source:
+    /// Douillard and others, "DiLoCo: distributed low-communication training of language models", 2023.
+    pub fn outer_nesterov<'a>(
+        outer: Outer,
+        change: &'a [f32],
+        anchor: &'a mut [f32],
+        velocity: &'a mut [f32],
+        params: &'a mut [f32],
+    ) {
+        let change = &change[..params.len()];
+        let (anchor, velocity) = (&mut anchor[..params.len()], &mut velocity[..params.len()]);
+        for i in 0..params.len() {
+            let g = change[i] * outer.change_scale;
+            velocity[i] = outer.momentum * velocity[i] + g;
+            anchor[i] -= outer.learning_rate * (g + outer.momentum * velocity[i]);
+            params[i] = anchor[i];
+        }
+    }
 }
 
 /// Adam, with decay added to the gradient.
@@ -194,27 +215,6 @@ impl AdamwElement {
             gradient_scale: scalars.gradient_scale,
             keep: 1.0 - scalars.learning_rate * scalars.weight_decay,
             moments: *moments,
-        }
-    }
-
-    /// The outer step of local training: Nesterov's momentum on the mean change since the last one.
-    ///
-    /// `change` is the sum over workers of `anchor - params`. Anchor and parameters become the same. Source:
-    /// Douillard and others, "DiLoCo: distributed low-communication training of language models", 2023.
-    pub fn outer_nesterov<'a>(
-        outer: Outer,
-        change: &'a [f32],
-        anchor: &'a mut [f32],
-        velocity: &'a mut [f32],
-        params: &'a mut [f32],
-    ) {
-        let change = &change[..params.len()];
-        let (anchor, velocity) = (&mut anchor[..params.len()], &mut velocity[..params.len()]);
-        for i in 0..params.len() {
-            let g = change[i] * outer.change_scale;
-            velocity[i] = outer.momentum * velocity[i] + g;
-            anchor[i] -= outer.learning_rate * (g + outer.momentum * velocity[i]);
-            params[i] = anchor[i];
         }
     }
 }
