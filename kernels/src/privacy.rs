@@ -139,6 +139,7 @@ fn for_normals(key: NoiseKey, begin: u64, values: &mut [f32], mut each: impl FnM
 /// Four words for each of so many counters from `counter` on: Philox4x32-10, in lanes that vectorise. Source:
 /// Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "a lane is a place in four arrays")]
 fn philox<const LANES: usize>(key: NoiseKey, counter: u64) -> [[u32; LANES]; 4] {
     let mut words = [[0; LANES], [0; LANES], [low(key.step); LANES], [high(key.step); LANES]];
     for lane in 0..LANES {
