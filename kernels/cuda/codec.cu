@@ -73,6 +73,12 @@ HC_DEVICE u32 quad_elems(u64 n, u64 quad) {
     return rest < QUAD ? static_cast<u32>(rest) : QUAD;
 }
 
+// Of the quad at a place of a block.
+HC_DEVICE u32 elems_at(u32 block_elems, u32 place) {
+    const u32 before = place * QUAD;
+    return block_elems < before + QUAD ? (block_elems > before ? block_elems - before : 0) : QUAD;
+}
+
 // Floats of 16 bits.
 
 HC_DEVICE u16 f16_of(float value, u32 rounded) {
@@ -182,7 +188,9 @@ struct Int8 {
             store_word(to, quad[0] | quad[1] << 8);
             store_word(to + 2, quad[2] | quad[3] << 8);
         } else {
-            for (u32 k = 0; k < elems; k++) to[k] = quad[k];
+            for (u32 k = 0; k < QUAD; k++) {
+                if (k < elems) to[k] = quad[k];
+            }
         }
     }
     HC_DEVICE void load(const u8* codes, u32 place, u32 elems, u8* quad) {
@@ -265,17 +273,26 @@ HC_DEVICE void pack_blocks(u64 n, u64 begin, Rounding rounding, const float* val
     const u32 lane = threadIdx.x % WARP;
     const u64 start = block * Format::ELEMS;
     if (start >= n) return;
+    const u32 block_elems = n - start < Format::ELEMS ? static_cast<u32>(n - start) : Format::ELEMS;
+    const u64 first = begin + start + lane * QUAD;
 
-    Quad quad[quads];
-    u32 elems[quads];
+    float wanted[quads][QUAD];
     // As integers, magnitudes have the order of their values, and NaN is above all of them.
     u32 largest = 0;
+    HC_UNROLL
     for (u32 j = 0; j < quads; j++) {
-        const u64 place = start + (lane + j * WARP) * QUAD;
-        elems[j] = place < n ? quad_elems(n - start, (place - start) / QUAD) : 0;
-        load_wanted(begin + place, elems[j], values, residual, quad[j]);
-        for (u32 k = 0; k < elems[j]; k++) {
-            const u32 magnitude = hc_bits(quad[j].wanted[k]) & HC_MAGNITUDE;
+        const u32 elems = elems_at(block_elems, lane + j * WARP);
+        const u64 index = first + j * WARP * QUAD;
+        hc_load_quad(values + index, elems, wanted[j]);
+        if (residual != nullptr) {
+            float lost[QUAD];
+            hc_load_quad(residual + index, elems, lost);
+            HC_UNROLL
+            for (u32 k = 0; k < QUAD; k++) wanted[j][k] += lost[k];
+        }
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) {
+            const u32 magnitude = hc_bits(wanted[j][k]) & HC_MAGNITUDE;
             largest = magnitude > largest ? magnitude : largest;
         }
     }
@@ -288,18 +305,23 @@ HC_DEVICE void pack_blocks(u64 n, u64 begin, Rounding rounding, const float* val
     const float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
     u8* packed = payload + block * Format::BYTES;
     if (lane == 0) store_word(packed, hc_bf16_nearest(scale));
+    HC_UNROLL
     for (u32 j = 0; j < quads; j++) {
-        if (elems[j] == 0) continue;
-        const u64 index = begin + start + (lane + j * WARP) * QUAD;
-        u8 codes[QUAD] = {0, 0, 0, 0};
-        for (u32 k = 0; k < elems[j]; k++) {
-            float value = quad[j].wanted[k] * inverse;
+        const u32 elems = elems_at(block_elems, lane + j * WARP);
+        const u64 index = first + j * WARP * QUAD;
+        u8 codes[QUAD];
+        float sent[QUAD], lost[QUAD];
+        HC_UNROLL
+        for (u32 k = 0; k < QUAD; k++) {
+            float value = wanted[j][k] * inverse;
             if (rounding.stochastic) value = round_drawn(value, draw_of(rounding, index + k));
-            if (!is_nan(scale)) codes[k] = code_of(value, Format::limit());
-            quad[j].decoded[k] = dequantised(scale, codes[k]);
+            codes[k] = is_nan(scale) ? 0 : code_of(value, Format::limit());
+            sent[k] = dequantised(scale, codes[k]);
+            lost[k] = is_finite(sent[k]) ? wanted[j][k] - sent[k] : 0.0f;
         }
-        Format::store(packed + SCALE_BYTES, lane + j * WARP, elems[j], codes);
-        store_decoded(index, elems[j], quad[j], residual, decoded);
+        if (elems > 0) Format::store(packed + SCALE_BYTES, lane + j * WARP, elems, codes);
+        if (residual != nullptr) hc_store_quad(residual + index, elems, lost);
+        if (decoded != nullptr) hc_store_quad(decoded + index, elems, sent);
     }
 }
 

@@ -40,6 +40,7 @@ pub fn cases_of_the_last_block() -> Vec<Case> {
         norm::LAST_BLOCK_CASES,
         digest::LAST_BLOCK_CASES,
         codec::LAST_BLOCK_CASES,
+        select::LAST_BLOCK_CASES,
         privacy::LAST_BLOCK_CASES,
     ]
     .concat()

@@ -1,5 +1,7 @@
 //! The k values of largest magnitude.
 
+use std::ops::Range;
+
 use hcrun_kernels::device::{Address, Device};
 use hcrun_kernels::launch;
 use hcrun_kernels::top_k::{self, Selection};
@@ -16,6 +18,9 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "offsets_of_many_parts_are_sums", run: offsets },
 ];
 
+pub(crate) const LAST_BLOCK_CASES: &[Case] =
+    &[Case { name: "selections_of_more_than_32_bits_reach_their_last_elements", run: last_block }];
+
 const PART_ELEMS: usize = 2048;
 const BINS: usize = 2048;
 
@@ -30,10 +35,12 @@ struct Job {
 struct How {
     parts: usize,
     far: u64,
+    /// The launches begin at element 0 all the same.
+    from_zero: bool,
     shift: usize,
 }
 
-const WHOLE: How = How { parts: 1, far: 0, shift: 0 };
+const WHOLE: How = How { parts: 1, far: 0, from_zero: false, shift: 0 };
 
 struct Chosen {
     indices: Vec<u64>,
@@ -57,7 +64,8 @@ impl Job {
         Chosen { indices, values, unsent }
     }
 
-    fn on_device(&self, device: &dyn Device, How { parts, far, shift }: How) -> Result<Chosen, Failure> {
+    fn on_device(&self, device: &dyn Device, how: How) -> Result<Chosen, Failure> {
+        let How { parts, far, from_zero, shift } = how;
         let elems = self.values.len();
         let k = self.k.min(elems as u64);
         let values = Placed::new(device, &self.values, shift)?;
@@ -69,7 +77,10 @@ impl Job {
         // Parts are counted from the first element.
         let counts_base = counts.address().less(2 * far / PART_ELEMS as u64);
         let shards = aligned_shards(elems, parts, PART_ELEMS);
-        let range = |shard: &std::ops::Range<usize>| (shard.len() as u64, far + shard.start as u64);
+        let range = |shard: &Range<usize>| match from_zero {
+            true => (far + shard.len() as u64, 0),
+            false => (shard.len() as u64, far + shard.start as u64),
+        };
         for digit in 0..3 {
             for (n, begin) in shards.iter().map(range) {
                 let more = digit == 0 && self.unsent.is_some();
@@ -203,9 +214,14 @@ fn sharded(device: &dyn Device) -> Result<(), Failure> {
 fn placed(device: &dyn Device) -> Result<(), Failure> {
     for (far, shift) in [(0, 1), (0, 3), ((1 << 32) - 2048, 0), ((1 << 40) + 4096, 2)] {
         let job = Job { values: any(2, 4100), unsent: Some(finite(9, 4100)), k: 999 };
-        job.compare(device, How { parts: 2, far, shift })?;
+        job.compare(device, How { parts: 2, far, shift, ..WHOLE })?;
     }
     Ok(())
+}
+
+fn last_block(device: &dyn Device) -> Result<(), Failure> {
+    let job = Job { values: any(2, 77), unsent: Some(finite(9, 77)), k: 20 };
+    job.compare(device, How { far: 1 << 33, from_zero: true, ..WHOLE })
 }
 
 fn offsets(device: &dyn Device) -> Result<(), Failure> {
