@@ -145,7 +145,9 @@ fn child_device() {
 
     let values: Vec<u8> = (0..10).flat_map(|i| (i as f32).to_le_bytes()).collect();
     let (from, to) = (device.allocate(40).unwrap(), device.allocate(44).unwrap());
-    device.write(&from, 0, &values).unwrap();
+    let mut passing = values.clone();
+    device.write(&from, 0, &passing).unwrap();
+    passing.fill(0xFF);
     // Two launches, the second of which reads what the first wrote; eleven elements of room, ten written.
     device.write(&to, 40, &7.0f32.to_le_bytes()).unwrap();
     let time = device.measure(|| {
