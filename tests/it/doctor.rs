@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use hcrun_tests::Lab;
+use hcrun_tests::lab;
 
 fn says(folder: &Path, mode: &str) -> String {
-    let lab = Lab::new(env!("CARGO_BIN_EXE_hcrun-under-test"));
+    let lab = lab!();
     let doctor = lab.hcrun(["doctor", "--json"]).env("FAKE_CUDA", mode);
     doctor.env("LD_LIBRARY_PATH", folder.to_str().unwrap()).succeed().stdout
 }
