@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
@@ -144,7 +145,9 @@ fn child_device() {
 
     let values: Vec<u8> = (0..10).flat_map(|i| (i as f32).to_le_bytes()).collect();
     let (from, to) = (device.allocate(40).unwrap(), device.allocate(44).unwrap());
-    device.write(&from, 0, &values).unwrap();
+    let mut passing = values.clone();
+    device.write(&from, 0, &passing).unwrap();
+    passing.fill(0xFF);
     // Two launches, the second of which reads what the first wrote; eleven elements of room, ten written.
     device.write(&to, 40, &7.0f32.to_le_bytes()).unwrap();
     let time = device.measure(|| {
@@ -212,4 +215,34 @@ fn a_compiler_that_is_named_and_missing_is_named_in_the_error() {
         let line = text.lines().find_map(|found| found.split_once(line)).expect("an answer").1;
         assert!(line.contains(path.to_str().unwrap()) && line.contains("HCRUN_NVRTC"), "{line}");
     }
+}
+
+#[test]
+fn child_cache() {
+    let Some(folder) = is_child() else { return };
+    let cache = Cache::new(folder.join("cubins"));
+    // Whatever another process does to the same names, what is found is whole.
+    for round in 0..64u8 {
+        let content = vec![round / 4; 1 << 16];
+        let name = format!("{}.cubin", round / 4);
+        let found = cache.get_or_make(&name, || Ok::<_, Infallible>(content.clone())).unwrap().0;
+        assert_eq!(found, content);
+    }
+    println!("said: done");
+}
+
+#[test]
+fn two_processes_share_a_cache() {
+    let folder = Folder::with_file(b"");
+    std::thread::scope(|scope| {
+        let children: Vec<_> = (0..2).map(|_| scope.spawn(|| folder.run("child_cache", "none"))).collect();
+        for child in children {
+            let output = child.join().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(String::from_utf8_lossy(&output.stdout).contains("said: done"));
+        }
+    });
+    let names = fs::read_dir(folder.0.path().join("cubins")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.collect();
+    assert_eq!(names.len(), 16, "{names:?}");
 }

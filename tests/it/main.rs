@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod curves;
+mod doctor;
 mod equality;
 mod exchange;
 mod forged;

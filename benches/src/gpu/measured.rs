@@ -182,9 +182,9 @@ fn repeat(
 const ELEMS: usize = 64 << 20;
 const SET_BY_NAME: [&str; 10] =
     ["n", "begin", "stochastic", "stream", "segments", "copy", "step", "ends", "decays", "sum"];
-const AS_LONG_AS_THE_ELEMENTS: [&str; 13] = [
+const AS_LONG_AS_THE_ELEMENTS: [&str; 12] = [
     "params", "gradient", "first", "second", "out", "change", "anchor", "velocity", "values", "residual",
-    "payload", "decoded", "total",
+    "payload", "decoded",
 ];
 const CHUNK: usize = 16 << 20;
 const WARM_UP: usize = 3;
