@@ -71,7 +71,7 @@ pub(crate) struct State {
     schedules: BTreeMap<Plan, Arc<Schedule>>,
 }
 
-/// What a schedule is a function of, besides the ranks.
+/// What a schedule, and whether it may be used, is a function of, besides the ranks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Plan {
     collective: Collective,
@@ -80,6 +80,7 @@ struct Plan {
     segment_elems: usize,
     algorithm: &'static str,
     codec: Codec,
+    min_contributors: usize,
 }
 
 /// Bits of a round's tag that are the caller's.
@@ -95,7 +96,7 @@ const ALIGN_ELEMS: usize = 64;
 
 impl<B: Words + Clone + Send + 'static> Communicator<B> {
     /// All ranks of a group. Every rank calls it: they agree on what the slowest link is like. Blocks for
-    /// one all-reduce of 8 bytes.
+    /// one all-reduce of 16 bytes.
     ///
     /// # Errors
     /// The group's, from that agreement; the group is closed by then and has to be formed anew.
@@ -107,10 +108,12 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
             rate: link.rate.unwrap_or(USUAL_RATE),
         };
         let mut whole = Communicator::of(Arc::new(group), ranks, 0, links, Arc::default());
-        let own = B::from_words(vec![links.round_trip.0], ReduceOp::Max);
-        let agreed = whole.all_reduce(own, &Options::default()).map_err(|error| error.failed("agreement"))?;
-        let agreed = agreed.wait()?.into_words().and_then(|words| words.first().copied());
-        whole.links.round_trip = agreed.map_or(links.round_trip, Span);
+        // The longest round trip and the lowest rate.
+        let own = vec![links.round_trip.0, u64::MAX - links.rate.0];
+        let agreed = whole.words("agreement", own, &Options::default())?.into_words();
+        if let Some([round_trip, rate]) = agreed.as_deref() {
+            whole.links = Links { round_trip: Span(*round_trip), rate: BitsPerSec(u64::MAX - rate) };
+        }
         Ok(whole)
     }
 
@@ -228,15 +231,30 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
     }
 
     /// Blocks until every rank has called it. Of the options it takes tag and deadline. Costs an all-reduce
-    /// of 8 bytes.
+    /// of 8 bytes, which go as control.
     ///
     /// # Errors
     /// Those of an all-reduce, both of the call and of the collective.
     pub fn barrier(&self, options: &Options) -> Result<(), Failed<B>> {
-        let nothing = B::from_words(vec![0], ReduceOp::Max);
-        let options = Options { tag: options.tag, deadline: options.deadline, ..Options::default() };
-        let started = self.start("barrier", Collective::AllReduce, None, nothing, &options);
-        started.map_err(|error| error.failed("barrier"))?.wait().map(drop)
+        self.words("barrier", vec![0], options).map(drop)
+    }
+
+    /// The largest of each word over all ranks: control, which says nothing of what anybody computed. The
+    /// algorithm is fixed: what it would be chosen by is agreed on in this way.
+    fn words(&self, operation: &'static str, own: Vec<u64>, options: &Options) -> Result<B, Failed<B>> {
+        let one_zone = self.zones.len() == 1;
+        let options = Options {
+            tag: options.tag,
+            deadline: options.deadline,
+            algorithm: Some(if one_zone { Algorithm::OneShot } else { Algorithm::Zoned }),
+            min_contributors: 1,
+            ..Options::default()
+        };
+        let own = B::from_words(own, ReduceOp::Max);
+        let classes = RoundClasses::both(FrameClass::Control);
+        let started = self.schedule(Collective::AllReduce, None, own.elems(), own.dtype(), &options);
+        let started = started.and_then(|schedule| self.submit(operation, &schedule, classes, own, &options));
+        started.map_err(|error| error.failed(operation))?.wait()
     }
 
     /// The part of a buffer of `elems` elements that this rank owns in a reduce-scatter and provides to an
@@ -272,20 +290,26 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
             return Err(CallError::Operation { op, dtype });
         }
         let schedule = self.schedule(collective, root, buffers.elems(), dtype, options)?;
+        self.submit(operation, &schedule, classes(collective), buffers, options)
+    }
+
+    fn submit(
+        &self,
+        operation: &'static str,
+        schedule: &Schedule,
+        classes: RoundClasses,
+        buffers: B,
+        options: &Options,
+    ) -> Result<Pending<B>, CallError> {
         let program = schedule.program(self.group.me()).ok_or(CallError::NotAMember)?.clone();
         let (tag, step) = self.claim(options.tag)?;
         let preserved = options.preserve.then(|| {
-            self.group.counters().on_preserved(buffers.elems() * dtype.bytes());
+            self.group.counters().on_preserved(buffers.elems() * buffers.dtype().bytes());
             buffers.clone()
         });
         let id = RoundId { generation: self.group.generation(), attempt: 0, step, tag };
-        let handle = self.group.submit(RoundSpec {
-            id,
-            classes: classes(collective),
-            program,
-            buffers,
-            deadline: options.deadline,
-        });
+        let handle =
+            self.group.submit(RoundSpec { id, classes, program, buffers, deadline: options.deadline });
         let state = self.state.clone();
         Ok(Pending::new(operation, options.tag, tag, handle, preserved, state))
     }
@@ -329,7 +353,15 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
         let segment_bytes = options.segment_bytes.unwrap_or(limit).min(limit);
         let block = codec.block_elems().max(1);
         let segment_elems = (segment_bytes / dtype.bytes() / block).max(1) * block;
-        let plan = Plan { collective, root, elems, segment_elems, algorithm: algorithm.name(), codec };
+        let plan = Plan {
+            collective,
+            root,
+            elems,
+            segment_elems,
+            algorithm: algorithm.name(),
+            codec,
+            min_contributors: options.min_contributors,
+        };
         let mut state = self.state();
         if let Some(schedule) = state.schedules.get(&plan) {
             return Ok(schedule.clone());
