@@ -1,7 +1,7 @@
 //! Host memory for arenas.
 //!
 //! A pass over several arenas touches a page of each every 1,024 elements. Pages of 2 MiB, where the system
-//! hands them out on request, leave out most of the look-ups: about a tenth of AdamW's time.
+//! hands them out on request, leave out most of the look-ups.
 
 #![expect(unsafe_code, reason = "madvise takes a raw range")]
 

@@ -1,5 +1,7 @@
 //! Communicators over several zones, and what may cross their borders.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
