@@ -72,7 +72,7 @@ kernel! {
     }
 
     fn normal_block<'a>(key: NoiseKey, group: u64, out: &'a mut [f32; NORMALS]) {
-        let words = philox_block(key, group);
+        let words = philox::<GROUPS>(key, group);
         for pair in 0..2 {
             for lane in 0..GROUPS {
                 let radius = minus_two_log(words[2 * pair][lane]).sqrt();
@@ -136,31 +136,30 @@ fn for_normals(key: NoiseKey, begin: u64, values: &mut [f32], mut each: impl FnM
     }
 }
 
-/// Four words for each of so many counters from `counter` on, as lanes that vectorise.
+/// Four words for each of so many counters from `counter` on: Philox4x32-10, in lanes that vectorise. Source:
+/// Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 #[inline(always)]
-fn philox_block(key: NoiseKey, counter: u64) -> [[u32; GROUPS]; 4] {
-    let mut words = [[0; GROUPS]; 4];
-    for (lane, counter) in (0..GROUPS).zip(counter..) {
-        let start = philox(key.seed, [low(counter), high(counter), low(key.step), high(key.step)]);
-        for (word, start) in words.iter_mut().zip(start) {
-            word[lane] = start;
-        }
+#[expect(clippy::needless_range_loop, reason = "a lane is a place in four arrays")]
+fn philox<const LANES: usize>(key: NoiseKey, counter: u64) -> [[u32; LANES]; 4] {
+    let mut words = [[0; LANES], [0; LANES], [low(key.step); LANES], [high(key.step); LANES]];
+    for lane in 0..LANES {
+        let counter = counter + lane as u64;
+        (words[0][lane], words[1][lane]) = (low(counter), high(counter));
     }
-    words
-}
-
-/// Philox4x32-10. Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
-#[inline(always)]
-fn philox(key: u64, mut counter: [u32; 4]) -> [u32; 4] {
-    let (mut k0, mut k1) = (low(key), high(key));
+    let (mut k0, mut k1) = (low(key.seed), high(key.seed));
     for _ in 0..10 {
-        let a = 0xd251_1f53 * u64::from(counter[0]);
-        let b = 0xcd9e_8d57 * u64::from(counter[2]);
-        counter = [high(b) ^ counter[1] ^ k0, low(b), high(a) ^ counter[3] ^ k1, low(a)];
+        for lane in 0..LANES {
+            let a = 0xd251_1f53 * u64::from(words[0][lane]);
+            let b = 0xcd9e_8d57 * u64::from(words[2][lane]);
+            words[0][lane] = high(b) ^ words[1][lane] ^ k0;
+            words[1][lane] = low(b);
+            words[2][lane] = high(a) ^ words[3][lane] ^ k1;
+            words[3][lane] = low(a);
+        }
         k0 = k0.wrapping_add(0x9e37_79b9);
         k1 = k1.wrapping_add(0xbb67_ae85);
     }
-    counter
+    words
 }
 
 #[inline(always)]
