@@ -1,6 +1,6 @@
 //! Kernels on an NVIDIA GPU.
 //!
-//! Nothing of CUDA is linked: [`probe`] opens the driver at run time and says in words why there is none, so that
+//! Nothing of CUDA is linked: [`probe()`] opens the driver at run time and says in words why there is none, so that
 //! one binary starts everywhere. [`Code`] turns a file of `kernels/cuda` into machine code for one architecture,
 //! taken from a folder of cubins or compiled by NVRTC, which is opened at run time too. [`CudaDevice`] runs it.
 //!

@@ -81,6 +81,8 @@ functions! {
     event_synchronize: "cuEventSynchronize"(Event);
     event_elapsed: "cuEventElapsedTime"(*mut f32, Event, Event);
     event_destroy: "cuEventDestroy_v2"(Event);
+    // Not called here: NVRTC 12.9 opens the driver itself, and dies of a null pointer if this is missing.
+    _export_table: "cuGetExportTable"(*mut *const c_void, *const c_void);
 }
 
 impl Api {
