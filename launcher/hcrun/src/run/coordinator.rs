@@ -25,6 +25,8 @@ use super::stop::StopRequest;
 
 /// Everything the loop needs from outside.
 pub(super) struct Control<'a> {
+    /// Before the first process was: if the launcher stands still from then on, its workers know it first.
+    pub(super) started: Instant,
     pub(super) settings: Settings,
     pub(super) listener: ControlListener,
     pub(super) join: JoinServer,
@@ -92,6 +94,7 @@ const MAX_STRANGERS: usize = 100;
 /// Drives the job to its end. All links are closed and all processes gone when this returns.
 pub(super) async fn drive(control: Control<'_>) -> Outcome {
     let Control {
+        started,
         settings,
         mut listener,
         mut join,
@@ -108,7 +111,7 @@ pub(super) async fn drive(control: Control<'_>) -> Outcome {
     let mut driver = Driver {
         members: Members::of(&settings),
         machine: Coordinator::new(Time::ZERO, settings),
-        started: Instant::now(),
+        started,
         links: BTreeMap::new(),
         writers: Vec::new(),
         arrivals,

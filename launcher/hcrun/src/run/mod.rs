@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hcrun_engine::checkpoint::{self, Checkpoint, Meta, ModelDescription};
 use hcrun_engine::data::Statistics;
@@ -218,6 +218,7 @@ impl Live<'_> {
         let (exited, exits) = unbounded_channel();
         let by_hand = join::by_hand(self.prepared, waits);
         let local = join::starts(self.prepared, self.dir, &bundles, &by_hand)?;
+        let started = Instant::now();
         let backend = LocalBackend::start(&local, &exited);
         let backend = backend.map_err(|error| start_failed(&error))?;
         if waits {
@@ -229,6 +230,7 @@ impl Live<'_> {
             Arc::new(Mutex::new(Learnt { statistics: self.statistics.clone(), cpu_features: String::new() }));
         recorder.share(learnt.clone());
         let outcome = coordinator::drive(Control {
+            started,
             settings,
             listener,
             join,
