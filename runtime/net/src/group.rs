@@ -21,6 +21,7 @@ mod greeting;
 mod lane;
 mod link;
 mod outbox;
+mod over;
 mod payload;
 mod pool;
 mod shell;

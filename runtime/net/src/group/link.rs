@@ -28,16 +28,26 @@ pub(super) struct Arrival {
 
 /// What a reader tells the shell.
 pub(super) enum Event {
-    Arrived { from: Rank, arrival: Arrival },
-    Lost { peer: Rank, loss: LinkLoss },
-    Fault { peer: Rank, fault: SegmentFault },
+    Arrived {
+        from: Rank,
+        arrival: Arrival,
+    },
+    /// One of the lanes to the peer has ended; all that came on it has been told before.
+    Lost {
+        peer: Rank,
+        loss: LinkLoss,
+    },
+    Fault {
+        peer: Rank,
+        fault: SegmentFault,
+    },
 }
 
 /// What a writer tells the shell.
 pub(super) enum Notice {
     /// QUIC has taken a segment.
     Room { peer: Rank, lane: usize },
-    /// The writer has ended: everything is acknowledged, or the link takes no more.
+    /// The writer has ended: everything is acknowledged, or the link did not take what it was handed.
     Ended { peer: Rank, result: Result<(), LinkLoss> },
 }
 
@@ -129,7 +139,7 @@ struct Rules {
 /// Writes until the queue is closed, then waits until the peer has acknowledged everything.
 ///
 /// # Errors
-/// Why the link no longer takes segments.
+/// Why the link did not take a segment. A link that is lost while there is none is told by its reader.
 async fn write(
     connection: Connection,
     peer: Rank,
@@ -137,12 +147,18 @@ async fn write(
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
     notices: &mpsc::UnboundedSender<Notice>,
 ) -> Result<(), LinkLoss> {
-    let mut stream = connection.open_uni().await?;
+    let mut stream = None;
     while let Some(mut segment) = queue.recv().await {
+        let stream = match &mut stream {
+            Some(stream) => stream,
+            None => stream.insert(connection.open_uni().await?),
+        };
         stream.write_all_chunks(&mut segment).await?;
         drop(notices.send(Notice::Room { peer, lane }));
     }
-    if stream.finish().is_ok() {
+    if let Some(mut stream) = stream
+        && stream.finish().is_ok()
+    {
         drop(stream.stopped().await);
     }
     Ok(())

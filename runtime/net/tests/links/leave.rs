@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use hcrun_kernels::host_buffers::HostBuffers;
 use hcrun_net::collective::{Communicator, FailCause, Options};
 use hcrun_net::group::{LaneSettings, RoundError};
-use hcrun_protocol::Span;
+use hcrun_net::socket::Emulation;
 use hcrun_protocol::job::Algorithm;
+use hcrun_protocol::link::LinkSpec;
+use hcrun_protocol::{BitsPerSec, Rank, Span};
 
-use crate::world::{World, begin, chain, sent, until};
+use crate::world::{World, begin, chain, received, sent, until};
 
 /// Far before the deadlines below, and after whatever a busy machine does.
 const SOON: Duration = Duration::from_secs(5);
@@ -43,4 +45,55 @@ fn an_abort_is_heard_behind_segments_that_are_held_up() {
     let gave_up =
         matches!(&error.cause, FailCause::Round(RoundError::GaveUp { reason, .. }) if reason == "told to");
     assert!(gave_up, "{}", chain(error));
+}
+
+#[test]
+fn a_late_rank_gets_all_that_a_rank_that_has_left_sent_on_all_its_lanes() {
+    for kib in [160, 192, 256, 320] {
+        let mut ranks = little_room(2);
+        let (late, root) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+        let broadcast = |rank: &Communicator<HostBuffers>, value: f32| {
+            let own = HostBuffers::new(vec![value; kib << 8]);
+            rank.broadcast(Rank(0), own, &one_shot(Options::default())).unwrap()
+        };
+        broadcast(&root, 1.0).wait().unwrap();
+        drop(root);
+        let got: Vec<f32> = broadcast(&late, 0.0).wait().map_err(chain).unwrap().into_vec().unwrap();
+        assert!(got.iter().all(|value| *value == 1.0), "{kib} KiB");
+    }
+}
+
+#[test]
+fn a_receiver_that_leaves_is_named_by_its_sender_at_once() {
+    let link = LinkSpec::default();
+    let rate = Some(BitsPerSec(50_000_000));
+    let emulation = Emulation { rate, queue_bytes: 1 << 20, ..Emulation::default() };
+    let mut ranks = World::over(2, link, &emulation).form();
+    let (receiver, root) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+    let begin = |rank: &Communicator<HostBuffers>| {
+        let own = HostBuffers::new(vec![1.0_f32; 8 << 20]);
+        rank.broadcast(Rank(0), own, &one_shot(Options::default())).unwrap()
+    };
+    let sending = begin(&root);
+    drop(begin(&receiver));
+    until("it has begun", || received(&receiver) > 0);
+    let since = Instant::now();
+    drop(receiver);
+    let error = sending.wait().unwrap_err();
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert_eq!(error.peer(), Some(Rank(1)), "{}", chain(error));
+}
+
+#[test]
+fn a_receiver_that_never_joins_and_leaves_is_named_by_its_sender_at_once() {
+    let mut ranks = little_room(1);
+    let (receiver, root) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+    let own = HostBuffers::new(vec![1.0_f32; 8 << 20]);
+    let sending = root.broadcast(Rank(0), own, &one_shot(Options::default())).unwrap();
+    until("the receiver is full", || sent(&root) > 192 << 10);
+    let since = Instant::now();
+    drop(receiver);
+    let error = sending.wait().unwrap_err();
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert_eq!(error.peer(), Some(Rank(1)), "{}", chain(error));
 }
