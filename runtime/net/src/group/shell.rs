@@ -43,6 +43,8 @@ pub(super) struct Shell<B> {
     pub(super) spec: FormSpec,
     pub(super) outbox: Outbox,
     pub(super) counters: Arc<Counters>,
+    /// How long a close waits for peers that take nothing of what is sent to them.
+    silence: Duration,
     started: Instant,
     pub(super) active: BTreeMap<RoundId, Active<B>>,
     early: Early,
@@ -82,18 +84,22 @@ struct Staged {
 
 /// Bytes moved or added between two looks at the network: less than a millisecond.
 const WORK_SLICE_BYTES: usize = 512 << 10;
-/// How long a close may wait until queued segments are delivered.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// What peers are told by a rank that closes in the middle of a round.
 const LEFT_EARLY: &str = "it closed its group before its rounds had ended";
 /// When no round has a deadline.
 const IDLE_TICK: Duration = Duration::from_secs(60);
 
 impl<B: Buffers> Shell<B> {
-    pub(super) fn new(spec: FormSpec, ports: Vec<Port>, counters: Arc<Counters>) -> Shell<B> {
+    pub(super) fn new(
+        spec: FormSpec,
+        silence: Duration,
+        ports: Vec<Port>,
+        counters: Arc<Counters>,
+    ) -> Shell<B> {
         Shell {
             outbox: Outbox::new(&spec, ports),
             counters,
+            silence,
             started: Instant::now(),
             active: BTreeMap::new(),
             early: Early::default(),
@@ -462,23 +468,30 @@ impl<B: Buffers> Shell<B> {
         for (_, active) in std::mem::take(&mut self.active) {
             drop(active.reply.send(Err(RoundError::Closed)));
         }
+        let silence = self.silence;
         let connections = self.outbox.into_connections();
-        // Without their queues the writers end when everything is delivered.
-        let mut writers = connections.len();
-        let delivered = async {
-            while writers > 0 {
-                match inbox.notices.recv().await {
-                    Some(Notice::Ended { .. }) => writers -= 1,
-                    Some(Notice::Room { .. }) => {}
-                    None => break,
-                }
+        // Without their queues the writers end when everything is acknowledged, or their links are lost.
+        let mut progress = sent_frames(&connections);
+        while tokio::time::timeout(silence, all_ended(&mut inbox)).await.is_err() {
+            let before = std::mem::replace(&mut progress, sent_frames(&connections));
+            if progress == before {
+                break;
             }
-        };
-        drop(tokio::time::timeout(FAREWELL, delivered).await);
+        }
         for connection in connections {
             loss::close(&connection, CloseCode::Done, "done");
         }
     }
+}
+
+async fn all_ended(inbox: &mut Inbox) {
+    while inbox.notices.recv().await.is_some() {}
+}
+
+/// Rises while peers take what is sent to them: a keep-alive carries no data, and what is sent again to nobody
+/// ends with the link.
+fn sent_frames(connections: &[quinn::Connection]) -> u64 {
+    connections.iter().map(|connection| connection.stats().frame_tx.stream).sum()
 }
 
 impl<B: Buffers> Active<B> {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hcrun_kernels::host_buffers::HostBuffers;
-use hcrun_net::collective::{Communicator, FailCause, Options};
-use hcrun_net::group::{LaneSettings, RoundError};
+use hcrun_net::collective::{Communicator, Options};
+use hcrun_net::group::LaneSettings;
 use hcrun_net::socket::Emulation;
 use hcrun_protocol::job::Algorithm;
 use hcrun_protocol::link::LinkSpec;
@@ -42,9 +42,8 @@ fn an_abort_is_heard_behind_segments_that_are_held_up() {
     ranks[0].group().abort("told to");
     let error = waiting.wait().unwrap_err();
     assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
-    let gave_up =
-        matches!(&error.cause, FailCause::Round(RoundError::GaveUp { reason, .. }) if reason == "told to");
-    assert!(gave_up, "{}", chain(error));
+    // The word itself may be lost, and then the link is found to be gone.
+    assert_eq!(error.peer(), Some(Rank(0)), "{}", chain(error));
 }
 
 #[test]
@@ -61,6 +60,29 @@ fn a_late_rank_gets_all_that_a_rank_that_has_left_sent_on_all_its_lanes() {
         let got: Vec<f32> = broadcast(&late, 0.0).wait().map_err(chain).unwrap().into_vec().unwrap();
         assert!(got.iter().all(|value| *value == 1.0), "{kib} KiB");
     }
+}
+
+#[test]
+fn what_a_rank_that_has_left_sent_arrives_however_slow_its_link_is() {
+    let link = LinkSpec {
+        rate: Some(BitsPerSec(400_000_000)),
+        round_trip: Some(Span::from_millis(50)),
+        ..LinkSpec::default()
+    };
+    // A second and a half of bytes, in windows that take them at once.
+    let rate = Some(BitsPerSec(10_000_000));
+    let emulation = Emulation { rate, queue_bytes: 4 << 20, ..Emulation::default() };
+    let mut ranks = World::over(2, link, &emulation).form();
+    let (receiver, root) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+    let broadcast = |rank: &Communicator<HostBuffers>, value: f32| {
+        let own = HostBuffers::new(vec![value; 3 << 17]);
+        rank.broadcast(Rank(0), own, &one_shot(Options::default())).unwrap()
+    };
+    let receiving = broadcast(&receiver, 0.0);
+    broadcast(&root, 1.0).wait().unwrap();
+    drop(root);
+    let got: Vec<f32> = receiving.wait().map_err(chain).unwrap().into_vec().unwrap();
+    assert!(got.iter().all(|value| *value == 1.0));
 }
 
 #[test]
