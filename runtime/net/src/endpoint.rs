@@ -57,7 +57,7 @@ pub(crate) const IDLE: Duration = Duration::from_secs(10);
 
 impl LinkKind {
     /// How long the link may be silent.
-    fn idle(self) -> Duration {
+    pub(crate) fn idle(self) -> Duration {
         match self {
             LinkKind::Control => IDLE,
             // QUIC counts from the first packet that found no answer, up to a keep-alive after the last one

@@ -21,6 +21,7 @@ mod greeting;
 mod lane;
 mod link;
 mod outbox;
+mod over;
 mod payload;
 mod pool;
 mod shell;
@@ -133,7 +134,7 @@ pub struct RoundSpec<B> {
 
 /// The links to all other members. Shared by reference; any thread may submit.
 ///
-/// Dropping it closes the links, ends the thread and frees the port.
+/// Dropping it is [`Self::close`].
 pub struct Group<B> {
     commands: UnboundedSender<shell::Command<B>>,
     aborter: Aborter,
@@ -241,7 +242,10 @@ impl<B> Group<B> {
         &self.reports
     }
 
-    /// Delivers what is queued, closes the links, ends the thread and frees the port; a second or two.
+    /// Delivers what rounds that have ended here still send, closes the links, ends the thread and frees the
+    /// port. Takes as long as the links need for it, which is at most what they hold on their way; peers that
+    /// take nothing any more for about their `silence` are not waited for. Rounds that still run fail, here
+    /// and at the peers.
     pub fn close(self) {}
 }
 

@@ -176,6 +176,7 @@ impl LaneListener {
     {
         let LaneListener { identity, kind, starts, threads, aborter, receive_bytes, .. } = self;
         let counters = Arc::new(Counters::new(spec.members.len()));
+        let silence = kind.idle();
         let (hub, inbox) = link::hub();
         let (commands, orders) = mpsc::unbounded_channel();
         let (formed, mut parts) = mpsc::unbounded_channel::<Formed>();
@@ -218,7 +219,7 @@ impl LaneListener {
                                         ports.iter().filter(|p| p.lane == 0).map(|p| p.report).collect();
                                     if reply.send(Ok(reports)).is_ok() {
                                         let channels = shell::Channels { inbox, orders, causes };
-                                        Shell::new(spec, ports, counters).run(channels).await;
+                                        Shell::new(spec, silence, ports, counters).run(channels).await;
                                     }
                                 }
                             }

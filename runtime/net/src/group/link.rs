@@ -14,7 +14,7 @@ use super::counters::Counters;
 use super::form::Link;
 use super::payload::Payload;
 use super::{FormSpec, LinkReport, SegmentFault};
-use crate::loss::LinkLoss;
+use crate::loss::{CloseCode, LinkLoss};
 
 /// A segment on its way out: header, then payload.
 pub(super) type Outgoing = [Bytes; 2];
@@ -28,16 +28,26 @@ pub(super) struct Arrival {
 
 /// What a reader tells the shell.
 pub(super) enum Event {
-    Arrived { from: Rank, arrival: Arrival },
-    Lost { peer: Rank, loss: LinkLoss },
-    Fault { peer: Rank, fault: SegmentFault },
+    Arrived {
+        from: Rank,
+        arrival: Arrival,
+    },
+    /// One of the lanes to the peer has ended; all that came on it has been told before.
+    Lost {
+        peer: Rank,
+        loss: LinkLoss,
+    },
+    Fault {
+        peer: Rank,
+        fault: SegmentFault,
+    },
 }
 
 /// What a writer tells the shell.
 pub(super) enum Notice {
     /// QUIC has taken a segment.
     Room { peer: Rank, lane: usize },
-    /// The writer has ended: everything is acknowledged, or the link takes no more.
+    /// The writer has ended: everything is acknowledged, or the link did not take what it was handed.
     Ended { peer: Rank, result: Result<(), LinkLoss> },
 }
 
@@ -129,7 +139,7 @@ struct Rules {
 /// Writes until the queue is closed, then waits until the peer has acknowledged everything.
 ///
 /// # Errors
-/// Why the link no longer takes segments.
+/// Why the link did not take a segment. A link that is lost while there is none is told by its reader.
 async fn write(
     connection: Connection,
     peer: Rank,
@@ -137,12 +147,18 @@ async fn write(
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
     notices: &mpsc::UnboundedSender<Notice>,
 ) -> Result<(), LinkLoss> {
-    let mut stream = connection.open_uni().await?;
+    let mut stream = None;
     while let Some(mut segment) = queue.recv().await {
+        let stream = match &mut stream {
+            Some(stream) => stream,
+            None => stream.insert(connection.open_uni().await?),
+        };
         stream.write_all_chunks(&mut segment).await?;
         drop(notices.send(Notice::Room { peer, lane }));
     }
-    if stream.finish().is_ok() {
+    if let Some(mut stream) = stream
+        && stream.finish().is_ok()
+    {
         drop(stream.stopped().await);
     }
     Ok(())
@@ -153,7 +169,8 @@ async fn read(connection: Connection, rules: Rules, events: mpsc::Sender<Event>)
     let peer = rules.peer;
     let end = match connection.accept_uni().await {
         Ok(stream) => {
-            let mut stream = Incoming { stream, chunks: Default::default(), next: 0, filled: 0 };
+            let connection = connection.clone();
+            let mut stream = Incoming { stream, connection, chunks: Default::default(), next: 0, filled: 0 };
             loop {
                 match next(&mut stream, &rules).await {
                     Ok(Some(arrival)) => {
@@ -185,6 +202,7 @@ enum End {
 /// A stream with the chunks that were read from it and not used yet.
 struct Incoming {
     stream: RecvStream,
+    connection: Connection,
     chunks: [Bytes; CHUNKS_PER_READ],
     next: usize,
     filled: usize,
@@ -243,8 +261,7 @@ async fn next(stream: &mut Incoming, rules: &Rules) -> Result<Option<Arrival>, E
     let bytes = HEADER_BYTES + header.payload_bytes();
     // Never closed, and never asked for more than there is in all.
     let grains = u32::try_from(bytes.div_ceil(GRAIN_BYTES)).unwrap_or(u32::MAX);
-    let permit = rules.staging.clone().acquire_many_owned(grains).await;
-    let permit = permit.map_err(|_| End::Loss(LinkLoss::ClosedHere))?;
+    let permit = rules.room(&stream.connection, grains).await?;
     let payload = stream.payload(header.payload_bytes()).await?;
     if header.generation < rules.generation {
         rules.counters.on_outdated();
@@ -255,6 +272,21 @@ async fn next(stream: &mut Incoming, rules: &Rules) -> Result<Option<Arrival>, E
 }
 
 impl Rules {
+    /// Waits for room. Why a link has ended lies behind what is held up: unless the peer is done, it is told
+    /// at once.
+    async fn room(&self, connection: &Connection, grains: u32) -> Result<OwnedSemaphorePermit, End> {
+        let permit = self.staging.clone().acquire_many_owned(grains);
+        tokio::pin!(permit);
+        let permit = tokio::select! {
+            permit = &mut permit => permit,
+            error = connection.closed() => match LinkLoss::from(error) {
+                LinkLoss::ClosedByPeer { code: CloseCode::Done, .. } => permit.await,
+                loss => return Err(End::Loss(loss)),
+            },
+        };
+        permit.map_err(|_| End::Loss(LinkLoss::ClosedHere))
+    }
+
     /// Before anything is allocated for the payload.
     fn check(&self, header: &SegmentHeader) -> Result<(), SegmentFault> {
         if header.job != self.job {

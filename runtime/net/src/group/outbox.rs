@@ -10,7 +10,7 @@ use hcrun_protocol::dtype::{Codec, Packing};
 use hcrun_protocol::frame::{HEADER_BYTES, SegmentHeader};
 use hcrun_protocol::round::{Input, RoundId};
 use hcrun_protocol::schedule::{Coverage, Level, Phase};
-use hcrun_protocol::{Rank, ZoneId};
+use hcrun_protocol::{Rank, Step, ZoneId};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::link::{Outgoing, Port};
@@ -46,7 +46,9 @@ struct Peer {
     room: VecDeque<usize>,
     /// By age of the round, then in the order they were queued.
     waiting: BTreeMap<(u64, u64), u64>,
-    /// The peer closed its end after it had sent all it had to send.
+    /// Lanes on which the peer has said that it is done.
+    ended: usize,
+    /// It has said so on all, after it had sent all it had to send.
     left: Option<LinkLoss>,
 }
 
@@ -72,6 +74,7 @@ impl Outbox {
                 lanes: Vec::new(),
                 room: VecDeque::new(),
                 waiting: BTreeMap::new(),
+                ended: 0,
                 left: None,
             });
             entry.lanes.push(LanePort { connection, queue, staging });
@@ -100,10 +103,20 @@ impl Outbox {
         }
     }
 
-    /// Whether the peer is known; it has left in peace.
-    pub(super) fn on_left(&mut self, peer: Rank, loss: &LinkLoss) -> bool {
-        let peer = self.peers.get_mut(&peer);
-        peer.map(|peer| peer.left = Some(loss.clone())).is_some()
+    /// The peer is done on one of its lanes. Whether it has left: another lane may still hold what it sent.
+    pub(super) fn on_done(&mut self, peer: Rank, loss: &LinkLoss) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer) else { return false };
+        peer.ended += 1;
+        if peer.ended >= peer.lanes.len() {
+            peer.left = Some(loss.clone());
+        }
+        peer.left.is_some()
+    }
+
+    /// The step of the first segment that waits for the peer.
+    pub(super) fn waits_for(&self, peer: Rank) -> Option<Step> {
+        let (_, job) = self.peers.get(&peer)?.waiting.first_key_value()?;
+        self.jobs.get(job).map(|job| job.id.step)
     }
 
     pub(super) fn left(&self) -> Vec<Rank> {
@@ -177,7 +190,7 @@ impl<B: Buffers> Shell<B> {
     /// A schedule that no verifier passed may name anybody.
     fn member_is_unknown(&mut self, to: Rank) -> bool {
         let reason = format!("the schedule names {to}, which is no other member");
-        self.fail(RoundError::Aborted { step: hcrun_protocol::Step(0), reason });
+        self.fail(RoundError::Aborted { step: Step(0), reason });
         true
     }
 

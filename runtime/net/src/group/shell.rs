@@ -21,6 +21,7 @@ use super::early::Early;
 use super::lane;
 use super::link::{Arrival, Event, Inbox, Notice, Port};
 use super::outbox::{Job, Outbox};
+use super::over::Over;
 use super::payload::Payload;
 use super::{FormSpec, Member, RoundClasses, RoundError, RoundSpec, SegmentFault};
 use crate::loss::{self, CloseCode, LinkLoss};
@@ -42,11 +43,12 @@ pub(super) struct Shell<B> {
     pub(super) spec: FormSpec,
     pub(super) outbox: Outbox,
     pub(super) counters: Arc<Counters>,
+    /// How long a close waits for peers that take nothing of what is sent to them.
+    silence: Duration,
     started: Instant,
     pub(super) active: BTreeMap<RoundId, Active<B>>,
     early: Early,
-    /// Rounds that have ended, to tell a repetition from a round to come.
-    over: BTreeSet<RoundId>,
+    over: Over,
     submitted: u64,
     /// The latest attempt that was submitted here; frames of earlier ones are dropped.
     attempt: u16,
@@ -80,24 +82,28 @@ struct Staged {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// More rounds than any two steps have. Older ones are forgotten: their repetition then counts as early.
-const OVER_LIMIT: usize = 4_096;
 /// Bytes moved or added between two looks at the network: less than a millisecond.
 const WORK_SLICE_BYTES: usize = 512 << 10;
-/// How long a close may wait until queued segments are delivered.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// What peers are told by a rank that closes in the middle of a round.
+const LEFT_EARLY: &str = "it closed its group before its rounds had ended";
 /// When no round has a deadline.
 const IDLE_TICK: Duration = Duration::from_secs(60);
 
 impl<B: Buffers> Shell<B> {
-    pub(super) fn new(spec: FormSpec, ports: Vec<Port>, counters: Arc<Counters>) -> Shell<B> {
+    pub(super) fn new(
+        spec: FormSpec,
+        silence: Duration,
+        ports: Vec<Port>,
+        counters: Arc<Counters>,
+    ) -> Shell<B> {
         Shell {
             outbox: Outbox::new(&spec, ports),
             counters,
+            silence,
             started: Instant::now(),
             active: BTreeMap::new(),
             early: Early::default(),
-            over: BTreeSet::new(),
+            over: Over::default(),
             submitted: 0,
             attempt: 0,
             todo: VecDeque::new(),
@@ -229,7 +235,7 @@ impl<B: Buffers> Shell<B> {
             Some(failure.at(id.step))
         } else if id.generation != self.spec.generation {
             Some(RoundError::Generation { id, group: self.spec.generation })
-        } else if self.active.contains_key(&id) || self.over.contains(&id) {
+        } else if self.active.contains_key(&id) || self.over.contains(id) {
             Some(RoundError::Twice(id))
         } else if spec.program.elems != buffers.elems() {
             Some(RoundError::Elems { id, program: spec.program.elems, buffers: buffers.elems() })
@@ -250,8 +256,9 @@ impl<B: Buffers> Shell<B> {
                 self.outbox.on_room(peer, lane);
                 self.pump(peer)
             }
+            // What it was handed did not go out: even a peer that says it is done has left too early.
             Notice::Ended { peer, result: Err(loss) } => {
-                self.on_lost(peer, loss);
+                self.on_gone(peer, self.step(), loss);
                 0
             }
             Notice::Ended { result: Ok(()), .. } => 0,
@@ -285,7 +292,7 @@ impl<B: Buffers> Shell<B> {
             self.counters.on_outdated();
         } else if self.active.contains_key(&id) {
             self.deliver(from, id, arrival);
-        } else if self.over.contains(&id) {
+        } else if self.over.contains(id) {
             self.on_fault(from, id.step, SegmentFault::RoundOver(id));
         } else {
             self.early.keep(id, from, arrival);
@@ -353,9 +360,6 @@ impl<B: Buffers> Shell<B> {
                     drop(active.reply.send(Ok(active.buffers)));
                 }
                 self.over.insert(id);
-                if self.over.len() > OVER_LIMIT {
-                    self.over.pop_first();
-                }
                 0
             }
             Output::Failed { peer, step, cause } => {
@@ -378,20 +382,22 @@ impl<B: Buffers> Shell<B> {
         }
     }
 
-    /// A link has ended. A peer that is done may leave: all that it sends has arrived before this.
+    /// A lane to a peer has ended. A peer that is done may leave: when all its lanes have ended, all that it
+    /// sends has arrived.
     fn on_lost(&mut self, peer: Rank, loss: LinkLoss) {
         let done = matches!(&loss, LinkLoss::ClosedByPeer { code: CloseCode::Done, .. });
-        if done && self.outbox.on_left(peer, &loss) {
+        if done && self.outbox.on_done(peer, &loss) {
             self.check_debts_of(peer);
         } else if !done {
             self.on_gone(peer, self.step(), loss);
         }
     }
 
-    /// Fails if a running round still waits for a peer that has left.
+    /// Fails if a running round still waits for a peer that has left, or has something to send to it.
     fn check_debts_of(&mut self, peer: Rank) {
         let owes = |active: &Active<B>| active.owed.get(&peer).is_some_and(|owed| *owed > 0);
-        let step = self.active.iter().find(|(_, active)| owes(active)).map(|(id, _)| id.step);
+        let owing = self.active.iter().find(|(_, active)| owes(active)).map(|(id, _)| id.step);
+        let step = owing.or_else(|| self.outbox.waits_for(peer));
         if let (Some(step), Some(loss)) = (step, self.outbox.loss_of(peer)) {
             self.on_gone(peer, step, loss);
         }
@@ -454,26 +460,38 @@ impl<B: Buffers> Shell<B> {
     }
 
     async fn close(mut self, mut inbox: Inbox) {
+        if !self.active.is_empty() {
+            // Nobody else can end these rounds any more.
+            let left = RoundError::Aborted { step: self.step(), reason: LEFT_EARLY.to_owned() };
+            self.outbox.close(None, CloseCode::Aborted, &left.farewell());
+        }
         for (_, active) in std::mem::take(&mut self.active) {
             drop(active.reply.send(Err(RoundError::Closed)));
         }
+        let silence = self.silence;
         let connections = self.outbox.into_connections();
-        // Without their queues the writers end when everything is delivered.
-        let mut writers = connections.len();
-        let delivered = async {
-            while writers > 0 {
-                match inbox.notices.recv().await {
-                    Some(Notice::Ended { .. }) => writers -= 1,
-                    Some(Notice::Room { .. }) => {}
-                    None => break,
-                }
+        // Without their queues the writers end when everything is acknowledged, or their links are lost.
+        let mut progress = sent_frames(&connections);
+        while tokio::time::timeout(silence, all_ended(&mut inbox)).await.is_err() {
+            let before = std::mem::replace(&mut progress, sent_frames(&connections));
+            if progress == before {
+                break;
             }
-        };
-        drop(tokio::time::timeout(FAREWELL, delivered).await);
+        }
         for connection in connections {
             loss::close(&connection, CloseCode::Done, "done");
         }
     }
+}
+
+async fn all_ended(inbox: &mut Inbox) {
+    while inbox.notices.recv().await.is_some() {}
+}
+
+/// Rises while peers take what is sent to them: a keep-alive carries no data, and what is sent again to nobody
+/// ends with the link.
+fn sent_frames(connections: &[quinn::Connection]) -> u64 {
+    connections.iter().map(|connection| connection.stats().frame_tx.stream).sum()
 }
 
 impl<B: Buffers> Active<B> {

@@ -8,5 +8,6 @@
 mod congestion;
 mod cut;
 mod exact;
+mod leave;
 mod windows;
 mod world;
