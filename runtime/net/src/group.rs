@@ -8,9 +8,10 @@
 //!
 //! Bounds: a segment is at most `segment_bytes`; a few of them a lane are packed and wait for QUIC, which
 //! holds at most its send window; on each lane `staging_bytes` may wait for their turn, beyond a peer's share
-//! of that its sends wait. No cycle of waits can form among ranks that submit their rounds in the same order:
-//! what a rank contributes to a round waits for nobody, and where all who are waited for are held up, they are
-//! let go on (`Shell::let_go_on`); the deadline of a round ends what others make of it.
+//! of that its sends wait. Where the oldest round that waits for a peer could wait for good, because what it
+//! waits for lies behind segments of others, these are let go one by one (`stall.rs`): of running rounds up to
+//! all that they receive, of rounds to come up to `staging_bytes` once more. What ranks make of it that are
+//! further apart, the deadline of a round ends.
 //! Frames of class gradient, and partial sums of any class, never go to nor are taken from another zone.
 
 mod counters;
@@ -25,6 +26,7 @@ mod over;
 mod payload;
 mod pool;
 mod shell;
+mod stall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,8 +75,9 @@ pub struct FormSpec {
     /// How long it may take until all links stand.
     pub deadline: Duration,
     /// How many bytes of all peers may wait on each lane for their turn, or for rounds that are not submitted
-    /// here yet; beyond a peer's share its sends wait. Ranks that submit in different orders may be apart by no
-    /// more.
+    /// here yet; beyond a peer's share its sends wait. Ranks that submit in the same order stay within it, but
+    /// where one waits for a round before it submits the next, or orders differ, they may be apart by about as
+    /// much again.
     pub staging_bytes: usize,
     /// Longest payload of a segment.
     pub segment_bytes: usize,

@@ -167,6 +167,15 @@ impl Round {
         (!self.ended).then(|| self.started + self.deadline)
     }
 
+    /// Whose segments the interval that begins at `start` waits for; none while its own `Send` or `Reduce` is
+    /// out.
+    pub fn awaited(&self, start: usize) -> Option<Vec<Rank>> {
+        let intervals = &self.program.intervals;
+        let index = intervals.partition_point(|interval| interval.range.start < start);
+        let (interval, progress) = (intervals.get(index)?, self.progress.get(index)?);
+        (!progress.busy).then(|| progress.awaited(interval).collect())
+    }
+
     pub fn has_ended(&self) -> bool {
         self.ended
     }

@@ -23,7 +23,9 @@ pub(super) type Outgoing = [Bytes; 2];
 pub(super) struct Arrival {
     pub(super) header: SegmentHeader,
     pub(super) payload: Payload,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) lane: usize,
+    /// None once its peer was let go on regardless.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What a reader tells the shell.
@@ -31,6 +33,12 @@ pub(super) enum Event {
     Arrived {
         from: Rank,
         arrival: Arrival,
+    },
+    /// The next segment of the lane waits for so much room.
+    HeldUp {
+        peer: Rank,
+        lane: usize,
+        grains: usize,
     },
     /// One of the lanes to the peer has ended; all that came on it has been told before.
     Lost {
@@ -81,7 +89,8 @@ pub(super) struct Port {
     pub(super) connection: Connection,
     pub(super) queue: mpsc::UnboundedSender<Outgoing>,
     pub(super) report: LinkReport,
-    pub(super) staging: Arc<Semaphore>,
+    /// How much room its segments have here.
+    pub(super) grains: usize,
 }
 
 /// Starts the tasks of a link on the runtime of its lane.
@@ -104,12 +113,12 @@ pub(super) fn open(
         job: spec.job,
         generation: spec.generation,
         peer,
+        lane,
         same_zone: member.zone == me.zone,
         segment_bytes: spec.segment_bytes,
         counters: counters.clone(),
         staging: Arc::new(Semaphore::new(grains)),
     };
-    let staging = rules.staging.clone();
     let (queue, segments) = mpsc::unbounded_channel();
     let (events, notices) = (hub.events.clone(), hub.notices.clone());
     tasks.spawn(read(connection.clone(), rules, events));
@@ -118,7 +127,7 @@ pub(super) fn open(
         let result = write(writing, peer, lane, segments, &notices).await;
         drop(notices.send(Notice::Ended { peer, result }));
     });
-    Port { peer, lane, connection, queue, report, staging }
+    Port { peer, lane, connection, queue, report, grains }
 }
 
 /// What a permit stands for.
@@ -129,6 +138,7 @@ struct Rules {
     job: JobId,
     generation: Generation,
     peer: Rank,
+    lane: usize,
     same_zone: bool,
     segment_bytes: usize,
     counters: Arc<Counters>,
@@ -172,7 +182,7 @@ async fn read(connection: Connection, rules: Rules, events: mpsc::Sender<Event>)
             let connection = connection.clone();
             let mut stream = Incoming { stream, connection, chunks: Default::default(), next: 0, filled: 0 };
             loop {
-                match next(&mut stream, &rules).await {
+                match next(&mut stream, &rules, &events).await {
                     Ok(Some(arrival)) => {
                         if events.send(Event::Arrived { from: peer, arrival }).await.is_err() {
                             return;
@@ -254,27 +264,42 @@ impl Incoming {
 }
 
 /// The next segment; none for one of an older generation, which is dropped and counted.
-async fn next(stream: &mut Incoming, rules: &Rules) -> Result<Option<Arrival>, End> {
+async fn next(
+    stream: &mut Incoming,
+    rules: &Rules,
+    events: &mpsc::Sender<Event>,
+) -> Result<Option<Arrival>, End> {
     let header = SegmentHeader::decode(&stream.header().await?, rules.segment_bytes);
     let header = header.map_err(|error| End::Fault(SegmentFault::Frame(error)))?;
     rules.check(&header).map_err(End::Fault)?;
     let bytes = HEADER_BYTES + header.payload_bytes();
     // Never closed, and never asked for more than there is in all.
     let grains = u32::try_from(bytes.div_ceil(GRAIN_BYTES)).unwrap_or(u32::MAX);
-    let permit = rules.room(&stream.connection, grains).await?;
+    let permit = rules.room(&stream.connection, grains, events).await?;
     let payload = stream.payload(header.payload_bytes()).await?;
     if header.generation < rules.generation {
         rules.counters.on_outdated();
         return Ok(None);
     }
     rules.counters.on_received(rules.peer, header.class, bytes);
-    Ok(Some(Arrival { header, payload, permit }))
+    Ok(Some(Arrival { header, payload, lane: rules.lane, permit: Some(permit) }))
 }
 
 impl Rules {
-    /// Waits for room. Why a link has ended lies behind what is held up: unless the peer is done, it is told
+    /// Waits for room, and says so: the shell may have to make it. Why a link has ended lies behind what is held up: unless the peer is done, it is told
     /// at once.
-    async fn room(&self, connection: &Connection, grains: u32) -> Result<OwnedSemaphorePermit, End> {
+    async fn room(
+        &self,
+        connection: &Connection,
+        grains: u32,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<OwnedSemaphorePermit, End> {
+        if let Ok(permit) = self.staging.clone().try_acquire_many_owned(grains) {
+            return Ok(permit);
+        }
+        let (peer, lane) = (self.peer, self.lane);
+        // If nobody listens any more, the link is closed as well.
+        drop(events.send(Event::HeldUp { peer, lane, grains: grains as usize }).await);
         let permit = self.staging.clone().acquire_many_owned(grains);
         tokio::pin!(permit);
         let permit = tokio::select! {

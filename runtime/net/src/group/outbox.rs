@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use hcrun_protocol::buffers::Buffers;
@@ -11,7 +10,7 @@ use hcrun_protocol::frame::{HEADER_BYTES, SegmentHeader};
 use hcrun_protocol::round::{Input, RoundId};
 use hcrun_protocol::schedule::{Coverage, Level, Phase};
 use hcrun_protocol::{Rank, Step, ZoneId};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::link::{Outgoing, Port};
 use super::pool::Pool;
@@ -54,8 +53,9 @@ struct Peer {
 
 struct LanePort {
     connection: quinn::Connection,
-    /// What the peer may still have here that waits for its turn.
-    staging: Arc<Semaphore>,
+    /// How much room segments from the peer have here, and how much the next one asked for.
+    grains: usize,
+    asked: usize,
     queue: mpsc::UnboundedSender<Outgoing>,
 }
 
@@ -67,7 +67,7 @@ impl Outbox {
         let mut peers: BTreeMap<Rank, Peer> = BTreeMap::new();
         let mut ports = ports;
         ports.sort_by_key(|port| port.lane);
-        for Port { peer, connection, queue, staging, .. } in ports {
+        for Port { peer, connection, queue, grains, .. } in ports {
             let zone = spec.members[peer.index()].zone.clone();
             let entry = peers.entry(peer).or_insert_with(|| Peer {
                 zone,
@@ -77,7 +77,7 @@ impl Outbox {
                 ended: 0,
                 left: None,
             });
-            entry.lanes.push(LanePort { connection, queue, staging });
+            entry.lanes.push(LanePort { connection, queue, grains, asked: 0 });
         }
         for peer in peers.values_mut() {
             peer.room = (0..AHEAD).flat_map(|_| 0..peer.lanes.len()).collect();
@@ -127,10 +127,20 @@ impl Outbox {
         self.peers.get(&peer)?.left.clone()
     }
 
-    /// Whether all lanes of the peer have used up their staging.
-    pub(super) fn is_held_up(&self, peer: Rank) -> bool {
-        let lanes = self.peers.get(&peer).map_or(&[][..], |peer| &peer.lanes);
-        lanes.iter().all(|lane| lane.staging.available_permits() == 0)
+    /// How much room the next segment on a lane asked for; none once it has come.
+    pub(super) fn set_asked(&mut self, peer: Rank, lane: usize, grains: usize) {
+        let lane = self.peers.get_mut(&peer).and_then(|peer| peer.lanes.get_mut(lane));
+        lane.into_iter().for_each(|lane| lane.asked = grains);
+    }
+
+    /// The lanes whose next segment asked for room, and how much others may hold for it to come.
+    pub(super) fn asking(&self) -> Vec<(Rank, usize, usize)> {
+        let lanes = |(rank, peer): (&Rank, &Peer)| {
+            let lanes = peer.lanes.iter().enumerate().filter(|(_, lane)| lane.asked > 0);
+            let lanes = lanes.map(|(index, lane)| (*rank, index, lane.grains.saturating_sub(lane.asked)));
+            lanes.collect::<Vec<_>>()
+        };
+        self.peers.iter().flat_map(lanes).collect()
     }
 
     /// Closes the links to one peer or to all.

@@ -4,7 +4,7 @@
 //! first, and whichever lane to the peer has room takes the next one. So lanes of different speed all stay
 //! busy, and what lies packed is a few segments a lane.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub(super) struct Shell<B> {
     silence: Duration,
     started: Instant,
     pub(super) active: BTreeMap<RoundId, Active<B>>,
-    early: Early,
+    pub(super) early: Early,
     over: Over,
     submitted: u64,
     /// The latest attempt that was submitted here; frames of earlier ones are dropped.
@@ -60,9 +60,9 @@ pub(super) struct Shell<B> {
 
 /// A round that runs.
 pub(super) struct Active<B> {
-    round: Round,
+    pub(super) round: Round,
     /// How many rounds were submitted before it.
-    age: u64,
+    pub(super) age: u64,
     schedule: u32,
     classes: RoundClasses,
     pub(super) buffers: B,
@@ -70,16 +70,17 @@ pub(super) struct Active<B> {
     ranks: usize,
     program: Arc<hcrun_protocol::schedule::Program>,
     /// Payloads until the machine takes them. It refuses what is not in the program, which bounds them.
-    staged: BTreeMap<(Rank, usize, Phase), Staged>,
+    pub(super) staged: BTreeMap<(Rank, usize, Phase), Staged>,
     /// How many segments each peer still owes.
-    owed: BTreeMap<Rank, usize>,
+    pub(super) owed: BTreeMap<Rank, usize>,
 }
 
 /// A payload that waits for its turn.
-struct Staged {
+pub(super) struct Staged {
     payload: Payload,
+    pub(super) lane: usize,
     /// None once its peer was let go on regardless.
-    permit: Option<OwnedSemaphorePermit>,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Bytes moved or added between two looks at the network: less than a millisecond.
@@ -162,22 +163,6 @@ impl<B: Buffers> Shell<B> {
             }
         }
         self.close(inbox).await;
-    }
-
-    /// Where every peer that is waited for is held up, what is waited for lies behind what is staged: ranks
-    /// submitted their rounds in different orders. Then staging is bounded by what the rounds receive.
-    fn let_go_on(&mut self) {
-        let owing = |active: &Active<B>| {
-            let owing = active.owed.iter().filter(|(_, owed)| **owed > 0);
-            owing.map(|(peer, _)| *peer).collect::<Vec<_>>()
-        };
-        let awaited: BTreeSet<Rank> = self.active.values().flat_map(owing).collect();
-        if awaited.is_empty() || !awaited.iter().all(|peer| self.outbox.is_held_up(*peer)) {
-            return;
-        }
-        for active in self.active.values_mut() {
-            active.staged.values_mut().for_each(|staged| drop(staged.permit.take()));
-        }
     }
 
     fn next_wake(&self) -> Instant {
@@ -269,6 +254,10 @@ impl<B: Buffers> Shell<B> {
         match event {
             _ if self.failure.is_some() => 0,
             Event::Arrived { from, arrival } => self.on_arrived(from, arrival),
+            Event::HeldUp { peer, lane, grains } => {
+                self.outbox.set_asked(peer, lane, grains);
+                0
+            }
             Event::Lost { peer, loss } => {
                 self.on_lost(peer, loss);
                 0
@@ -281,6 +270,7 @@ impl<B: Buffers> Shell<B> {
     }
 
     fn on_arrived(&mut self, from: Rank, arrival: Arrival) -> usize {
+        self.outbox.set_asked(from, arrival.lane, 0);
         let header = &arrival.header;
         let id = RoundId {
             generation: header.generation,
@@ -303,7 +293,7 @@ impl<B: Buffers> Shell<B> {
     /// Hands a segment to its round.
     fn deliver(&mut self, from: Rank, id: RoundId, arrival: Arrival) {
         let Some(active) = self.active.get_mut(&id) else { return };
-        let Arrival { header, payload, permit } = arrival;
+        let Arrival { header, payload, lane, permit } = arrival;
         // A header whose range is no range was refused when it was decoded.
         let (None, Some(range)) = (active.fault(from, &header), header.range()) else {
             let fault = active.fault(from, &header);
@@ -313,7 +303,7 @@ impl<B: Buffers> Shell<B> {
             *owed = owed.saturating_sub(1);
         }
         self.counters.on_staged(payload.len());
-        let staged = Staged { payload, permit: Some(permit) };
+        let staged = Staged { payload, lane, permit };
         active.staged.insert((from, range.start, header.phase), staged);
         self.feed(id, Input::Arrived { from, range, phase: header.phase });
     }

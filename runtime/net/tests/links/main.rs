@@ -9,5 +9,6 @@ mod congestion;
 mod cut;
 mod exact;
 mod leave;
+mod staging;
 mod windows;
 mod world;
