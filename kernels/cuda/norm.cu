@@ -4,6 +4,7 @@
 
 static const u32 PARTIALS_THREADS = 64;
 static const u32 ACCUMULATORS = 8;
+static const u32 LOADS = 16;
 static const u32 CLIP_THREADS = 256;
 
 // A thread an accumulator: eight neighbours read the 32 bytes of one sector.
@@ -16,8 +17,16 @@ HC_KERNEL(PARTIALS_THREADS) hc_norm_partials(u64 n, u64 elems, u64 chunk_elems, 
     if (chunk < n) {
         const u64 start = chunk * chunk_elems;
         const u64 end = elems - start < chunk_elems ? elems : start + chunk_elems;
-#pragma unroll 8
-        for (u64 i = start + accumulator; i < end; i += ACCUMULATORS) {
+        u64 i = start + accumulator;
+        // Sums wait for loads, so many are on their way at a time.
+        for (; i + (LOADS - 1) * ACCUMULATORS < end; i += LOADS * ACCUMULATORS) {
+            float x[LOADS];
+#pragma unroll
+            for (u32 k = 0; k < LOADS; k++) x[k] = values[i + k * ACCUMULATORS];
+#pragma unroll
+            for (u32 k = 0; k < LOADS; k++) sum += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+        }
+        for (; i < end; i += ACCUMULATORS) {
             const double x = values[i];
             sum += x * x;
         }

@@ -7,6 +7,7 @@
 static const u32 THREADS = 256;
 static const u32 QUAD = 4;
 static const u64 PART_ELEMS = 4096;
+static const float SMALLEST_NORMAL = 1.17549435e-38f;
 
 // Sums of squares of parts, one a block: `n` is rows times parts. Thread i has elements i, i + 256, ...; then halves
 // are added.
@@ -38,12 +39,14 @@ HC_KERNEL(256) hc_clip_factors(u64 n, u64 parts, float bound, const double* part
     for (u64 part = 0; part < parts; part++) sum += partials[row * parts + part];
     const double norm = sqrt(sum);
     float factor = 1.0f;
-    if (norm > static_cast<double>(bound)) {
+    if (!(norm <= static_cast<double>(bound))) {
         // Four halves of a unit in the last place: more than all roundings up can add.
         factor = static_cast<float>(static_cast<double>(bound) / norm) * (1.0f - 1.0f / 4194304.0f);
+        // A factor of fewer bits could be rounded up by more.
+        if (factor < SMALLEST_NORMAL) factor = 0.0f;
     }
-    // As a comparison, false for NaN.
-    factors[row] = norm < hc_float(HC_INFINITY) ? factor : 0.0f;
+    // As comparisons, false for NaN.
+    factors[row] = norm < hc_float(HC_INFINITY) && bound >= 0.0f ? factor : 0.0f;
 }
 
 // -2 ln((word + 1/2) / 2^32). Source of the polynomial: Cephes, logf.
@@ -113,14 +116,17 @@ HC_KERNEL(256) hc_clipped_sum(u64 n, u64 begin, u64 rows, u64 pitch, const float
     if (place >= n) return;
     const u32 elems = n - place < QUAD ? static_cast<u32>(n - place) : QUAD;
     const u64 index = begin + place;
-    float sum[QUAD] = {0.0f, 0.0f, 0.0f, 0.0f};
+    // In f32 a row could move the sum by more than itself.
+    double total[QUAD] = {0.0, 0.0, 0.0, 0.0};
     for (u64 row = 0; row < rows; row++) {
         const float factor = factors[row];
         if (factor == 0.0f) continue;
         float quad[QUAD];
         hc_load_quad(values + row * pitch + index, elems, quad);
-        for (u32 k = 0; k < elems; k++) sum[k] += factor * quad[k];
+        for (u32 k = 0; k < elems; k++) total[k] += static_cast<double>(factor * quad[k]);
     }
+    float sum[QUAD];
+    for (u32 k = 0; k < QUAD; k++) sum[k] = static_cast<float>(total[k]);
     if (sigma != 0.0f) {
         float noise[QUAD];
         normals(seed, step, index / QUAD, noise);

@@ -118,7 +118,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "clip-keeps-rows-that-are-not-finite",
         "privacy.cu",
-        "norm < hc_float(HC_INFINITY) ? factor : 0.0f",
+        "norm < hc_float(HC_INFINITY) && bound >= 0.0f ? factor : 0.0f",
         "factor",
     ),
     mutant(
@@ -179,8 +179,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "norm-rest-of-a-chunk-dropped",
         "norm.cu",
-        "i < end; i += ACCUMULATORS",
-        "i + 7 < end; i += ACCUMULATORS",
+        "; i < end; i += ACCUMULATORS",
+        "; i + 7 < end; i += ACCUMULATORS",
     ),
     mutant("norm-of-four-accumulators", "norm.cu", "ACCUMULATORS = 8", "ACCUMULATORS = 4"),
     mutant("clip-by-the-squared-norm", "norm.cu", "sqrt(sum) / weight", "sum / weight"),

@@ -22,6 +22,8 @@
 //!   bits for differential privacy", 2012; Jin et al., "Are we there yet? Timing and floating-point attacks on
 //!   differential privacy systems", 2022. Packing the sum (int8, int4) before it is sent hides low bits, but
 //!   is no proof; a discrete Gaussian would be one.
+//! - **Sums are rounded.** Rows are added in f64 and rounded to f32 once, then noise is added in f32: a row moves
+//!   the sum by up to a unit in its last place more than the bound.
 //! - **Tails end.** A draw has 32 bits, so noise ends at 6.8 deviations, where a Gaussian has 1e-11 left.
 
 use crate::simd::kernel;
@@ -30,6 +32,8 @@ use crate::simd::kernel;
 pub const PART_ELEMS: usize = 4096;
 /// Accumulators of a part: its elements `i`, `i + 256`, ... in order. Part of the result's definition.
 const ACCUMULATORS: usize = 256;
+/// Of a sum, at a time.
+const BLOCK_ELEMS: usize = 1024;
 
 /// What noise is drawn from.
 #[derive(Clone, Copy)]
@@ -65,9 +69,9 @@ kernel! {
         sums[0]
     }
 
-    fn add_scaled<'a>(factor: f32, row: &'a [f32], sum: &'a mut [f32]) {
-        for (sum, x) in sum.iter_mut().zip(row) {
-            *sum += factor * x;
+    fn add_scaled<'a>(factor: f32, row: &'a [f32], total: &'a mut [f64]) {
+        for (total, x) in total.iter_mut().zip(row) {
+            *total += f64::from(factor * x);
         }
     }
 
@@ -84,18 +88,21 @@ kernel! {
     }
 }
 
-/// What scales a row to a norm of at most `bound`; 0 for a row that is not finite. `partials` are those of all
+/// What scales a row to a norm of at most `bound`; 0 for a row that is not finite, and for all where the bound
+/// is negative or NaN. `partials` are those of all
 /// its parts, in order.
 pub fn clip_factor(partials: &[f64], bound: f32) -> f32 {
     let norm = partials.iter().fold(0.0, |sum, partial| sum + partial).sqrt();
-    if !norm.is_finite() {
+    if !norm.is_finite() || bound.is_nan() || bound < 0.0 {
         return 0.0;
     }
     if norm <= f64::from(bound) {
         return 1.0;
     }
     // Four halves of a unit in the last place: more than all roundings up can add.
-    narrow(f64::from(bound) / norm) * (1.0 - 1.0 / 4_194_304.0)
+    let factor = narrow(f64::from(bound) / norm) * (1.0 - 1.0 / 4_194_304.0);
+    // One of fewer bits could be rounded up by more.
+    if factor < f32::MIN_POSITIVE { 0.0 } else { factor }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest, as wanted")]
@@ -103,11 +110,20 @@ fn narrow(x: f64) -> f32 {
     x as f32
 }
 
-/// Adds rows in their order, each times its factor; a row of factor 0 is passed over.
-pub fn clipped_sum<'a>(rows: impl Iterator<Item = &'a [f32]>, factors: &[f32], sum: &mut [f32]) {
-    sum.fill(0.0);
-    for (row, factor) in rows.zip(factors).filter(|(_, factor)| **factor != 0.0) {
-        add_scaled(*factor, row, sum);
+/// Adds rows in their order, each times its factor; a row of factor 0 is passed over. In f64, rounded once: in
+/// f32 a row could move a long sum by several times itself.
+pub fn clipped_sum<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, factors: &[f32], sum: &mut [f32]) {
+    let mut totals = [0.0_f64; BLOCK_ELEMS];
+    for (index, sum) in sum.chunks_mut(BLOCK_ELEMS).enumerate() {
+        let totals = &mut totals[..sum.len()];
+        totals.fill(0.0);
+        let start = index * BLOCK_ELEMS;
+        for (row, factor) in rows.clone().zip(factors).filter(|(_, factor)| **factor != 0.0) {
+            add_scaled(*factor, &row[start..start + sum.len()], totals);
+        }
+        for (sum, total) in sum.iter_mut().zip(totals) {
+            *sum = narrow(*total);
+        }
     }
 }
 

@@ -188,7 +188,7 @@ fn factors(device: &dyn Device) -> Result<(), Failure> {
     let norms = [0.0, 1.0, 1.999_999, 2.0, 2.000_001, 3.0, 1e-300, 1e19, 1e38, 1e80, 1e-20];
     let mut partials: Vec<f64> = norms.iter().flat_map(|norm| [norm * norm, 0.0]).collect();
     partials.extend([f64::NAN, 1.0, 1.0, f64::INFINITY, 0.0, f64::NAN]);
-    for bound in [2.0, 1e-30, 1e30] {
+    for bound in [2.0, 1e-30, 1e30, 1e-40, 0.0, -1.0, f32::NAN, f32::INFINITY] {
         let rows = partials.len() / 2;
         let placed = Placed::new(device, &partials, 0)?;
         let out = Placed::new(device, &vec![7.0_f32; rows], 0)?;

@@ -143,6 +143,42 @@ fn a_clipped_row_has_the_norm_of_the_bound_and_never_more() {
 }
 
 #[test]
+fn a_row_far_beyond_the_bound_is_never_rounded_above_it() {
+    for bound in [1e-3, 1.0, f32::MIN_POSITIVE, 1e-40] {
+        let row = vec![3e38; 1_000];
+        let factor = clip_factor(&partials(&row), bound);
+        let mut clipped = vec![f32::NAN; row.len()];
+        clipped_sum([&row[..]].into_iter(), &[factor], &mut clipped);
+        assert!(norm(&clipped) <= f64::from(bound), "{bound}: {}", norm(&clipped));
+    }
+}
+
+#[test]
+fn a_bound_that_is_none_lets_nothing_pass() {
+    for bound in [f32::NAN, -1.0, f32::NEG_INFINITY] {
+        assert_eq!(clip_factor(&[4.0], bound), 0.0);
+    }
+    assert_eq!(clip_factor(&[4.0], f32::INFINITY), 1.0);
+    assert_eq!(clip_factor(&[4.0], 0.0), 0.0);
+}
+
+/// Source: Casacuberta et al., "Widespread underestimation of sensitivity in differentially private libraries
+/// and how to fix it", 2022.
+#[test]
+fn one_row_moves_a_long_sum_by_no_more_than_its_bound() {
+    let mut values = vec![1.0_f32];
+    values.extend([1.0; 4_096]);
+    values.extend([-2e-4; 16_384]);
+    let sum_of = |values: &[f32]| {
+        let mut sum = [f32::NAN];
+        clipped_sum(values.iter().map(std::slice::from_ref), &vec![1.0; values.len()], &mut sum);
+        sum[0]
+    };
+    let moved = sum_of(&values) - sum_of(&values[1..]);
+    assert!((moved - 1.0).abs() <= 4_097.0 * f32::EPSILON, "{moved}");
+}
+
+#[test]
 fn a_row_that_is_not_finite_adds_nothing() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let good = rows(100);
@@ -154,8 +190,8 @@ fn a_row_that_is_not_finite_adds_nothing() {
         clipped_sum(all.iter().map(|row| &row[..]), &factors, &mut sum);
         let others: Vec<f32> = (0..100)
             .map(|i| {
-                let terms = [0, 1, 3, 4].map(|row| good[row][i] * factors[row]);
-                terms.into_iter().fold(0.0, |sum, x| sum + x)
+                let terms = [0, 1, 3, 4].map(|row| f64::from(good[row][i] * factors[row]));
+                narrow(terms.into_iter().fold(0.0, |sum, x| sum + x))
             })
             .collect();
         assert_eq!(sum, others);
