@@ -1,6 +1,6 @@
 //! What is to be sent, by peer, and which lane takes it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -36,6 +36,10 @@ pub(super) struct Outbox {
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
     pool: Pool,
+    /// Jobs that are packed and wait for a slower peer.
+    packed: BTreeSet<u64>,
+    /// There was no room for more of them, and now there is.
+    unblocked: bool,
 }
 
 struct Peer {
@@ -59,6 +63,8 @@ struct LanePort {
     queue: mpsc::UnboundedSender<Outgoing>,
 }
 
+/// Jobs that wait packed for slower peers. Beyond that faster ones wait for these.
+const PACKED_LIMIT: usize = 32;
 /// Segments a lane has besides what QUIC has taken. More would only push what is packed out of the cache.
 const AHEAD: usize = 1;
 
@@ -82,7 +88,14 @@ impl Outbox {
         for peer in peers.values_mut() {
             peer.room = (0..AHEAD).flat_map(|_| 0..peer.lanes.len()).collect();
         }
-        Outbox { peers, jobs: BTreeMap::new(), next_job: 0, pool: Pool::default() }
+        Outbox {
+            peers,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            pool: Pool::default(),
+            packed: BTreeSet::new(),
+            unblocked: false,
+        }
     }
 
     pub(super) fn queue(&mut self, age: u64, job: Job, to: &[Rank]) {
@@ -150,6 +163,7 @@ impl Outbox {
         }
         if peer.is_none() {
             self.jobs.clear();
+            self.packed.clear();
             self.peers.values_mut().for_each(|peer| peer.waiting.clear());
         }
     }
@@ -163,17 +177,46 @@ impl Outbox {
     /// The next segment for the peer and the lane that takes it, if there are both.
     fn next(&mut self, peer: Rank) -> Option<(u64, usize)> {
         let peer = self.peers.get_mut(&peer)?;
-        if peer.room.is_empty() {
-            return None;
+        let lane = *peer.room.front()?;
+        let place = if self.packed.len() < PACKED_LIMIT {
+            *peer.waiting.first_key_value()?.0
+        } else {
+            // Nothing more is packed that would have to be kept.
+            let kept = |job: &Job| job.codec.is_lossy() && job.packed.is_none() && job.waiting > 1;
+            let goes = |(_, key): &(_, &u64)| self.jobs.get(*key).is_none_or(|job| !kept(job));
+            *peer.waiting.iter().find(goes)?.0
+        };
+        peer.room.pop_front();
+        Some((peer.waiting.remove(&place)?, lane))
+    }
+
+    /// Puts a job back for the peers that it still waits for; none is left of one that all have taken.
+    fn keep(&mut self, key: u64, job: Job) -> Option<Job> {
+        let full = self.packed.len() >= PACKED_LIMIT;
+        if job.waiting == 0 {
+            self.unblocked |= self.packed.remove(&key) && full;
+            return Some(job);
         }
-        let (_, job) = peer.waiting.pop_first()?;
-        Some((job, peer.room.pop_front()?))
+        if job.packed.is_some() {
+            self.packed.insert(key);
+        }
+        self.jobs.insert(key, job);
+        None
     }
 }
 
 impl<B: Buffers> Shell<B> {
     /// Hands segments to the lanes of the peer while they have room; returns the bytes that it packed.
     pub(super) fn pump(&mut self, to: Rank) -> usize {
+        let mut bytes = self.hand_over(to);
+        while std::mem::take(&mut self.outbox.unblocked) {
+            let peers: Vec<Rank> = self.outbox.peers.keys().copied().collect();
+            bytes += peers.into_iter().map(|peer| self.hand_over(peer)).sum::<usize>();
+        }
+        bytes
+    }
+
+    fn hand_over(&mut self, to: Rank) -> usize {
         let mut bytes = 0;
         if !self.outbox.peers.contains_key(&to) && self.member_is_unknown(to) {
             return 0;
@@ -186,12 +229,9 @@ impl<B: Buffers> Shell<B> {
             // If the writer has ended, its reason is on the way here.
             drop(peer.lanes[lane].queue.send(outgoing));
             job.waiting -= 1;
-            if job.waiting == 0 {
-                let Job { id, range, .. } = job;
+            if let Some(Job { id, range, .. }) = self.outbox.keep(key, job) {
                 // The payload is a copy: the range may change again.
                 self.feed(id, Input::Sent { range });
-            } else {
-                self.outbox.jobs.insert(key, job);
             }
         }
         bytes
@@ -243,7 +283,7 @@ impl<B: Buffers> Shell<B> {
                 self.outbox.pool.lend(payload)
             }
         };
-        if job.codec.is_lossy() {
+        if job.codec.is_lossy() && job.waiting > 1 {
             job.packed = Some(payload.clone());
         }
         let header = SegmentHeader {

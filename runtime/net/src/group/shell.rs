@@ -2,7 +2,8 @@
 //!
 //! Nothing is packed before a lane has room for it: sends wait by peer as names of ranges, the oldest round
 //! first, and whichever lane to the peer has room takes the next one. So lanes of different speed all stay
-//! busy, and what lies packed is a few segments a lane.
+//! busy, and what lies packed is a few segments a lane; of lossy codecs also what slower peers have not taken yet,
+//! up to a bound.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,10 +1,13 @@
 //! Room for segments that wait for their turn: it bounds what lies here, and stops nobody for good.
 
+use std::thread;
+
 use hcrun_kernels::host_buffers::HostBuffers;
-use hcrun_net::collective::{Options, Pending};
+use hcrun_net::collective::{Communicator, Options, Pending};
 use hcrun_net::group::LaneSettings;
-use hcrun_protocol::Span;
+use hcrun_protocol::dtype::Codec;
 use hcrun_protocol::job::Algorithm;
+use hcrun_protocol::{Rank, Span};
 
 use crate::world::{Ranks, World, assert_exact, begin, received, until};
 
@@ -71,5 +74,32 @@ fn ranks_that_are_ahead_of_another_are_held_up() {
     for rank in &ranks {
         let most = rank.group().counters().most_staged_bytes();
         assert!(most <= STAGING as u64, "{most} bytes were staged");
+    }
+}
+
+#[test]
+fn what_a_lossy_codec_packed_for_a_late_rank_is_bounded() {
+    let ranks = form(3, 1);
+    let options = |tag| Options { codec: Codec::Bf16, ..options(Algorithm::OneShot, tag) };
+    let broadcast = |rank: &Communicator<HostBuffers>| {
+        let own = HostBuffers::new(vec![1.0_f32; 4 << 20]);
+        rank.broadcast(Rank(0), own, &options(1)).unwrap()
+    };
+    let sent = |to: Rank| -> u64 {
+        let rows = ranks[0].group().counters().snapshot();
+        rows.iter().filter(|row| row.peer == to).map(|row| row.sent).sum()
+    };
+    let mut pending: Vec<_> = ranks[..2].iter().map(broadcast).collect();
+    // What goes to rank 1 after this went only because the broadcast cannot go on.
+    let pair: Vec<_> = ranks[..2].iter().map(|rank| rank.subgroup(&[Rank(0), Rank(1)]).unwrap()).collect();
+    thread::scope(|scope| {
+        pair.iter().for_each(|pair| drop(scope.spawn(|| pair.barrier(&Options::default()).unwrap())));
+    });
+    let ahead = sent(Rank(1)) - sent(Rank(2));
+    assert!(ahead > SEGMENT as u64 && ahead < 64 * SEGMENT as u64, "rank 1 is {ahead} bytes ahead");
+    pending.push(broadcast(&ranks[2]));
+    for pending in pending {
+        let got: Vec<f32> = pending.wait().unwrap().into_vec().unwrap();
+        assert!(got.iter().all(|value| *value == 1.0));
     }
 }
