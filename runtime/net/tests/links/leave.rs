@@ -65,17 +65,17 @@ fn a_late_rank_gets_all_that_a_rank_that_has_left_sent_on_all_its_lanes() {
 #[test]
 fn what_a_rank_that_has_left_sent_arrives_however_slow_its_link_is() {
     let link = LinkSpec {
-        rate: Some(BitsPerSec(400_000_000)),
-        round_trip: Some(Span::from_millis(50)),
+        rate: Some(BitsPerSec(100_000_000)),
+        round_trip: Some(Span::from_millis(200)),
         ..LinkSpec::default()
     };
-    // A second and a half of bytes, in windows that take them at once.
+    // Two and a half seconds of bytes, in windows that take them at once.
     let rate = Some(BitsPerSec(10_000_000));
-    let emulation = Emulation { rate, queue_bytes: 4 << 20, ..Emulation::default() };
+    let emulation = Emulation { rate, queue_bytes: 256 << 10, ..Emulation::default() };
     let mut ranks = World::over(2, link, &emulation).form();
     let (receiver, root) = (ranks.pop().unwrap(), ranks.pop().unwrap());
     let broadcast = |rank: &Communicator<HostBuffers>, value: f32| {
-        let own = HostBuffers::new(vec![value; 3 << 17]);
+        let own = HostBuffers::new(vec![value; 3 << 18]);
         rank.broadcast(Rank(0), own, &one_shot(Options::default())).unwrap()
     };
     let receiving = broadcast(&receiver, 0.0);
