@@ -69,7 +69,10 @@ fn compile(folder: &Path) -> Result<ResourceTable, Box<dyn Error>> {
             if let Some(name) = found.keys().next() {
                 return Err(format!("{name} of {file} is not in the manifest").into());
             }
-            fs::write(folder.join(code.cubin_name(file, architecture)?), &cubin)?;
+            let path = folder.join(code.cubin_name(file, architecture)?);
+            // Renamed: what has this name is whole.
+            let partial = path.with_extension("partial");
+            fs::write(&partial, &cubin).and_then(|()| fs::rename(&partial, &path))?;
             bytes += cubin.len();
         }
     }
@@ -89,7 +92,7 @@ fn compile(folder: &Path) -> Result<ResourceTable, Box<dyn Error>> {
 fn remove_cubins(folder: &Path) -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "cubin") {
+        if path.extension().is_some_and(|extension| extension == "cubin" || extension == "partial") {
             fs::remove_file(path)?;
         }
     }

@@ -131,7 +131,11 @@ fn scale(device: &CudaDevice, n: u64, from: u64, to: u64, factor: f32) -> Result
 /// Puts what the fake driver takes for a cubin where the compiled ones would be carried.
 fn carry(folder: &Path) {
     let error = Code::new(SOURCES).with_carried(folder).cubin_name("fake.cu", Architecture::new(9, 0));
-    fs::write(folder.join(error.unwrap()), b"fake cubin").unwrap();
+    // A header and one section without content.
+    let mut cubin = [0; 128];
+    cubin[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (cubin[40], cubin[58], cubin[60]) = (64, 64, 1);
+    fs::write(folder.join(error.unwrap()), cubin).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Cubins are named by the digest of what they were made of, so that one of other sources is never taken.
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::architecture::Architecture;
 use super::cache::{Cache, Hit};
+use super::image::{self, Damage};
 use super::nvrtc::{Nvrtc, NvrtcError, NvrtcVersion, OPTIONS};
 
 /// Texts of kernels by file name, and of the headers that they may include.
@@ -124,18 +126,20 @@ impl Code {
     /// # Errors
     /// If there is none and none can be compiled, with everything that was tried.
     pub fn get(&self, file: &str, architecture: Architecture) -> Result<Machine, CodeError> {
+        let mut damaged = Vec::new();
         for candidate in candidates(architecture) {
             let name = self.sources.cubin_name(file, candidate)?;
-            if let Some((_, cubin)) = self.embedded.iter().find(|(known, _)| *known == name) {
-                return Ok(Machine { cubin: cubin.to_vec(), origin: Origin::Embedded });
-            }
-            if let Some(path) = self.carried.as_ref().map(|folder| folder.join(&name))
-                && let Ok(cubin) = fs::read(&path)
-            {
-                return Ok(Machine { cubin, origin: Origin::Carried(path) });
+            for machine in self.made_before(&name) {
+                match image::check(&machine.cubin) {
+                    Ok(()) => return Ok(machine),
+                    Err(damage) => {
+                        damaged.push(Damaged { name: name.clone(), origin: machine.origin, damage })
+                    }
+                }
             }
         }
-        let nvrtc = self.nvrtc().map_err(|cause| self.nothing(file, architecture, cause.to_string()))?;
+        let nvrtc =
+            self.nvrtc().map_err(|cause| self.nothing(file, architecture, damaged, cause.to_string()))?;
         let version = nvrtc.version();
         let make = || self.compile(file, architecture).map(|(cubin, _)| cubin);
         let Some(cache) = &self.cache else {
@@ -149,6 +153,16 @@ impl Code {
             Hit::Made { not_stored } => Origin::Compiled { version, not_stored },
         };
         Ok(Machine { cubin, origin })
+    }
+
+    fn made_before(&self, name: &str) -> impl Iterator<Item = Machine> {
+        let embedded = self.embedded.iter().find(|(known, _)| *known == name);
+        let embedded = embedded.map(|(_, cubin)| Machine { cubin: cubin.to_vec(), origin: Origin::Embedded });
+        let carried = self.carried.as_ref().map(|folder| folder.join(name));
+        let carried = carried.and_then(|path| {
+            fs::read(&path).ok().map(|cubin| Machine { cubin, origin: Origin::Carried(path) })
+        });
+        embedded.into_iter().chain(carried)
     }
 
     /// Compiles `file` anew: the cubin, and the assembler's log.
@@ -167,13 +181,19 @@ impl Code {
         self.nvrtc.get_or_init(|| Nvrtc::find_among(&self.nvrtc_folders)).as_ref()
     }
 
-    fn nothing(&self, file: &str, architecture: Architecture, nvrtc: String) -> CodeError {
+    fn nothing(
+        &self,
+        file: &str,
+        architecture: Architecture,
+        damaged: Vec<Damaged>,
+        nvrtc: String,
+    ) -> CodeError {
         let embedded = if self.embedded.is_empty() { "none" } else { "none that fits" };
         let carried = match &self.carried {
             None => "no folder of cubins was named".to_owned(),
             Some(folder) => carried(folder, stem(file)),
         };
-        CodeError::Nothing { file: file.to_owned(), architecture, embedded, carried, nvrtc }
+        CodeError::Nothing { file: file.to_owned(), architecture, embedded, carried, damaged, nvrtc }
     }
 }
 
@@ -183,19 +203,38 @@ pub enum CodeError {
     #[error("there is no kernel file {file}")]
     Unknown { file: String },
     #[error(
-        "no machine code of {file} for {architecture}: inside this program: {embedded}; {carried}; compiler: {nvrtc}"
+        "no machine code of {file} for {architecture}: inside this program: {embedded}; {carried}; {}compiler: {nvrtc}",
+        damaged.iter().map(|damaged| format!("{damaged}; ")).collect::<String>()
     )]
     Nothing {
         file: String,
         architecture: Architecture,
         embedded: &'static str,
         carried: String,
+        damaged: Vec<Damaged>,
         nvrtc: String,
     },
     #[error("{cause}")]
     NoCompiler { cause: String },
     #[error(transparent)]
     Compiler(#[from] NvrtcError),
+}
+
+/// A cubin that was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    pub name: String,
+    pub origin: Origin,
+    pub damage: Damage,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Carried(path) => write!(f, "{} is damaged: {}", path.display(), self.damage),
+            _ => write!(f, "{} inside this program is damaged: {}", self.name, self.damage),
+        }
+    }
 }
 
 /// The card's own architecture, then older ones of its generation.
@@ -254,10 +293,37 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_cubin_is_passed_over_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let newer = folder.path().join(name(ONE, "sm_86"));
+        let code = || {
+            let code = Code::new(ONE).with_carried(folder.path()).with_cache(None);
+            code.nvrtc.set(Err(NvrtcError::Missing { tried: Vec::new() })).unwrap();
+            code
+        };
+        let whole = image::whole();
+        for content in [&[][..], &whole[..whole.len() - 1], &[0xFF; 300]] {
+            fs::write(&newer, content).unwrap();
+            let error = code().get("a.cu", "sm_86".parse().unwrap()).unwrap_err();
+            assert!(error.to_string().contains(&format!("{} is damaged: it", newer.display())), "{error}");
+            let CodeError::Nothing { damaged, .. } = error else { panic!("{error}") };
+            assert_eq!(damaged[0].origin, Origin::Carried(newer.clone()));
+        }
+        // An older one that is whole is taken instead, as is one carried for a damaged one inside the program.
+        let older = folder.path().join(name(ONE, "sm_80"));
+        fs::write(&older, &whole).unwrap();
+        let get = |code: Code| code.get("a.cu", "sm_86".parse().unwrap()).unwrap().origin;
+        assert_eq!(get(code()), Origin::Carried(older));
+        fs::write(&newer, &whole).unwrap();
+        let embedded: &'static [_] = vec![(&*name(ONE, "sm_86").leak(), &b"garbage"[..])].leak();
+        assert_eq!(get(Code { embedded, ..code() }), Origin::Carried(newer));
+    }
+
+    #[test]
     fn a_carried_cubin_is_taken_for_its_generation_and_its_sources_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name(ONE, "sm_80"));
-        fs::write(&path, b"cubin").unwrap();
+        fs::write(&path, image::whole()).unwrap();
         let get = |sources, architecture: &str| {
             let code = Code::new(sources).with_carried(folder.path()).with_cache(None);
             // No compiler: it was looked for already.

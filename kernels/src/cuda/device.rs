@@ -116,7 +116,8 @@ impl CudaDevice {
         let session = &self.session;
         let machine = self.code.get(file, session.card.architecture).map_err(|error| error.to_string())?;
         let mut handle = ptr::null_mut();
-        // SAFETY: a whole cubin, which carries its own length; the driver copies it.
+        // SAFETY: a cubin that lies whole in memory (those from outside are checked), and has its own length; the
+        // driver copies it.
         let status = unsafe { (session.api.module_load)(&mut handle, machine.cubin.as_ptr().cast()) };
         session
             .api
