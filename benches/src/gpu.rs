@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, fs, process, thread};
+use std::{env, fmt, fs, process, thread};
 
 use anyhow::{Context, ensure};
 use hcrun_kernel_checks::cases;
@@ -18,7 +18,7 @@ use hcrun_kernels::launch::KERNELS;
 
 use crate::arguments::Words;
 use crate::machine::Machine;
-use crate::root;
+use crate::{STOPPED, root};
 
 mod bounds;
 mod measured;
@@ -33,9 +33,21 @@ usage: cargo xtask gpu [--kernels DIR] [--python PATH] [--out DIR] [--limit-s N]
   --kernels  folder of cubins, as `cargo xtask kernels` writes it, for machines without NVRTC
   --python   a Python with torch, whose fused AdamW is measured too
   --out      where gpu-<card>-<date>.json goes [default: benches/results, else here]
-  --limit-s  ends after as many seconds; what did not fit is listed [default: 450]
+  --limit-s  ends after as many seconds; what did not fit is listed, and it ends with 3 [default: 450]
   --index    which GPU [default: 0]
   without a GPU it says why and ends with 4";
+
+/// Nothing was wrong, but not all that was asked for is known.
+#[derive(Debug)]
+pub(crate) struct Incomplete(Vec<String>);
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not all is known; a larger --limit-s gives more time:\n  {}", self.0.join("\n  "))
+    }
+}
+
+impl std::error::Error for Incomplete {}
 
 struct Wanted {
     kernels: Option<PathBuf>,
@@ -59,7 +71,8 @@ pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
     let device = CudaDevice::open(&driver, wanted.index, code)?;
     let report = Arc::new(Mutex::new(Report::new(Machine::this(), device.card(), driver.version())));
     println!("{}, driver for CUDA {}", device.card().name, driver.version());
-    let session = Session { device, report, end: start + wanted.limit, out: wanted.out.clone() };
+    let (index, end) = (wanted.index, start + wanted.limit);
+    let session = Session { device, index, report, end, out: wanted.out.clone() };
     let watch = session.watch();
     session.check();
     session.measure(wanted.python.as_deref());
@@ -68,6 +81,8 @@ pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
     println!("{}", report.write(&wanted.out)?.display());
     let wrong = report.wrong();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n  "));
+    let missing = report.missing();
+    ensure!(missing.is_empty(), Incomplete(missing));
     Ok(())
 }
 
@@ -91,6 +106,7 @@ fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
 
 struct Session {
     device: CudaDevice,
+    index: u32,
     report: Arc<Mutex<Report>>,
     end: Instant,
     out: PathBuf,
@@ -111,7 +127,7 @@ impl Session {
                     "error: stopped at the limit; see {}",
                     written.unwrap_or_else(|error| error.to_string())
                 );
-                process::exit(STOPPED);
+                process::exit(i32::from(STOPPED));
             }
         });
         sender
@@ -124,7 +140,7 @@ impl Session {
     fn check(&self) {
         for case in cases() {
             if self.is_over() {
-                lock(&self.report).not_run(case.name, "no time was left");
+                lock(&self.report).no_time(case.name);
                 continue;
             }
             lock(&self.report).running(case.name);
@@ -149,13 +165,16 @@ impl Session {
             Some(_) if self.is_over() => Err("no time was left".to_owned()),
             Some(python) => {
                 lock(&self.report).running("torch");
-                peer::fused_adamw(python, self.end).map_err(|error| format!("{error:#}"))
+                peer::fused_adamw(python, self.index, self.end).map_err(|error| format!("{error:#}"))
             }
         };
         let origins = self.device.origins().into_iter();
         let mut report = lock(&self.report);
         report.code = origins.map(|(file, origin)| (file, format!("{origin:?}"))).collect();
         report.finished();
+        if python.is_some() && peer.is_err() && self.is_over() {
+            report.no_time("torch");
+        }
         report.peer(peer);
         let bounds = bounds::bounds(&report);
         report.bounds = bounds;
@@ -182,7 +201,7 @@ impl Session {
         run: impl FnOnce(&CudaDevice) -> anyhow::Result<measured::Rate>,
     ) -> Option<measured::Rate> {
         if self.is_over() {
-            lock(&self.report).not_run(name, "no time was left");
+            lock(&self.report).no_time(name);
             return None;
         }
         lock(&self.report).running(name);
@@ -207,5 +226,3 @@ fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {
 /// Under eight minutes, with time to start and to write.
 const LIMIT: Duration = Duration::from_secs(450);
 const GRACE: Duration = Duration::from_secs(10);
-/// The exit code of a deadline.
-const STOPPED: i32 = 3;

@@ -38,7 +38,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if error.is::<Unavailable>() { ExitCode::from(NO_GPU) } else { ExitCode::FAILURE }
+            if error.is::<Unavailable>() {
+                ExitCode::from(NO_GPU)
+            } else if error.is::<gpu::Incomplete>() {
+                ExitCode::from(STOPPED)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -68,5 +74,7 @@ fn root() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
+/// The exit code of a deadline, and of what is not known for its sake.
+const STOPPED: u8 = 3;
 /// The exit code of what a machine lacks.
 const NO_GPU: u8 = 4;

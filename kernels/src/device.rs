@@ -131,6 +131,8 @@ pub struct Kernel {
     pub elems_per_block: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
+    /// How many arguments it takes.
+    pub parameters: usize,
 }
 
 impl Kernel {
@@ -168,6 +170,20 @@ pub struct Launch<'a> {
     pub arguments: &'a [Argument],
 }
 
+impl Launch<'_> {
+    /// For devices, which read as many arguments as the kernel takes.
+    ///
+    /// # Errors
+    /// If there are more or fewer.
+    pub fn check_arguments(&self) -> Result<(), DeviceError> {
+        let (expected, got) = (self.kernel.parameters, self.arguments.len());
+        if got == expected {
+            return Ok(());
+        }
+        Err(DeviceError::Arguments { kernel: self.kernel.name, expected, got })
+    }
+}
+
 /// An argument of a kernel, passed by value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Argument {
@@ -186,6 +202,8 @@ pub enum DeviceError {
     Range { offset: usize, end: usize, len: usize },
     #[error("kernel {kernel} cannot be loaded: {cause}")]
     Load { kernel: &'static str, cause: String },
+    #[error("kernel {kernel} takes {expected} arguments, got {got}: launch it by its struct of `launch`")]
+    Arguments { kernel: &'static str, expected: usize, got: usize },
     #[error("{length} elements of kernel {kernel} are more than one launch can cover")]
     TooLong { kernel: &'static str, length: u64 },
     #[error("{kernel}: {cause}")]

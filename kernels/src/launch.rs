@@ -63,8 +63,14 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    pub const KERNEL: Kernel =
-        Kernel { name: "sgd", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "sgd",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 10,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -109,8 +115,14 @@ pub struct Momentum {
 }
 
 impl Momentum {
-    pub const KERNEL: Kernel =
-        Kernel { name: "momentum", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "momentum",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 11,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -156,8 +168,14 @@ pub struct Nesterov {
 }
 
 impl Nesterov {
-    pub const KERNEL: Kernel =
-        Kernel { name: "nesterov", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "nesterov",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 11,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -205,8 +223,14 @@ pub struct Adam {
 }
 
 impl Adam {
-    pub const KERNEL: Kernel =
-        Kernel { name: "adam", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "adam",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 12,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -255,8 +279,14 @@ pub struct Adamw {
 }
 
 impl Adamw {
-    pub const KERNEL: Kernel =
-        Kernel { name: "adamw", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "adamw",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 12,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -309,6 +339,7 @@ impl MomentumBf16 {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 11,
     };
 
     /// # Errors
@@ -361,6 +392,7 @@ impl NesterovBf16 {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 11,
     };
 
     /// # Errors
@@ -409,8 +441,14 @@ pub struct AdamBf16 {
 }
 
 impl AdamBf16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "adam_bf16", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "adam_bf16",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 12,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -459,8 +497,14 @@ pub struct AdamwBf16 {
 }
 
 impl AdamwBf16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "adamw_bf16", file: "update.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "adamw_bf16",
+        file: "update.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 12,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -509,6 +553,7 @@ impl OuterNesterov {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 7,
     };
 
     /// # Errors
@@ -543,8 +588,14 @@ pub struct NormPartials {
 }
 
 impl NormPartials {
-    pub const KERNEL: Kernel =
-        Kernel { name: "norm_partials", file: "norm.cu", block: 64, elems_per_block: 8, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "norm_partials",
+        file: "norm.cu",
+        block: 64,
+        elems_per_block: 8,
+        shared_bytes: 0,
+        parameters: 5,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -577,8 +628,14 @@ pub struct Clip {
 }
 
 impl Clip {
-    pub const KERNEL: Kernel =
-        Kernel { name: "clip", file: "norm.cu", block: 256, elems_per_block: 0, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "clip",
+        file: "norm.cu",
+        block: 256,
+        elems_per_block: 0,
+        shared_bytes: 0,
+        parameters: 5,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -609,8 +666,14 @@ pub struct Digest {
 }
 
 impl Digest {
-    pub const KERNEL: Kernel =
-        Kernel { name: "digest", file: "digest.cu", block: 256, elems_per_block: 4096, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "digest",
+        file: "digest.cu",
+        block: 256,
+        elems_per_block: 4096,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -646,8 +709,14 @@ pub struct PackBf16 {
 }
 
 impl PackBf16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "pack_bf16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "pack_bf16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 8,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -687,8 +756,14 @@ pub struct PackF16 {
 }
 
 impl PackF16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "pack_f16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "pack_f16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 8,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -728,8 +803,14 @@ pub struct PackInt8 {
 }
 
 impl PackInt8 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "pack_int8", file: "codec.cu", block: 256, elems_per_block: 2048, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "pack_int8",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 8,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -769,8 +850,14 @@ pub struct PackInt4 {
 }
 
 impl PackInt4 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "pack_int4", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "pack_int4",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 8,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -804,8 +891,14 @@ pub struct UnpackBf16 {
 }
 
 impl UnpackBf16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "unpack_bf16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "unpack_bf16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -835,8 +928,14 @@ pub struct UnpackF16 {
 }
 
 impl UnpackF16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "unpack_f16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "unpack_f16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -866,8 +965,14 @@ pub struct UnpackInt8 {
 }
 
 impl UnpackInt8 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "unpack_int8", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "unpack_int8",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -897,8 +1002,14 @@ pub struct UnpackInt4 {
 }
 
 impl UnpackInt4 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "unpack_int4", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "unpack_int4",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -934,6 +1045,7 @@ impl AccumulateBf16 {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 4,
     };
 
     /// # Errors
@@ -970,6 +1082,7 @@ impl AccumulateF16 {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 4,
     };
 
     /// # Errors
@@ -1006,6 +1119,7 @@ impl AccumulateInt8 {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 4,
     };
 
     /// # Errors
@@ -1042,6 +1156,7 @@ impl AccumulateInt4 {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 4,
     };
 
     /// # Errors
@@ -1077,8 +1192,14 @@ pub struct ReduceBf16 {
 }
 
 impl ReduceBf16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "reduce_bf16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "reduce_bf16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 9,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1118,8 +1239,14 @@ pub struct ReduceF16 {
 }
 
 impl ReduceF16 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "reduce_f16", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "reduce_f16",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 9,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1159,8 +1286,14 @@ pub struct ReduceInt8 {
 }
 
 impl ReduceInt8 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "reduce_int8", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "reduce_int8",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 9,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1200,8 +1333,14 @@ pub struct ReduceInt4 {
 }
 
 impl ReduceInt4 {
-    pub const KERNEL: Kernel =
-        Kernel { name: "reduce_int4", file: "codec.cu", block: 256, elems_per_block: 1024, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "reduce_int4",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 9,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1246,6 +1385,7 @@ impl TopKHistogram {
         block: 256,
         elems_per_block: 8192,
         shared_bytes: 0,
+        parameters: 7,
     };
 
     /// # Errors
@@ -1280,8 +1420,14 @@ pub struct TopKDigit {
 }
 
 impl TopKDigit {
-    pub const KERNEL: Kernel =
-        Kernel { name: "top_k_digit", file: "select.cu", block: 256, elems_per_block: 0, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "top_k_digit",
+        file: "select.cu",
+        block: 256,
+        elems_per_block: 0,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1312,8 +1458,14 @@ pub struct TopKCount {
 }
 
 impl TopKCount {
-    pub const KERNEL: Kernel =
-        Kernel { name: "top_k_count", file: "select.cu", block: 256, elems_per_block: 2048, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "top_k_count",
+        file: "select.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 5,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1342,8 +1494,14 @@ pub struct TopKOffsets {
 }
 
 impl TopKOffsets {
-    pub const KERNEL: Kernel =
-        Kernel { name: "top_k_offsets", file: "select.cu", block: 256, elems_per_block: 0, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "top_k_offsets",
+        file: "select.cu",
+        block: 256,
+        elems_per_block: 0,
+        shared_bytes: 0,
+        parameters: 2,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1374,8 +1532,14 @@ pub struct TopKWrite {
 }
 
 impl TopKWrite {
-    pub const KERNEL: Kernel =
-        Kernel { name: "top_k_write", file: "select.cu", block: 256, elems_per_block: 2048, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "top_k_write",
+        file: "select.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 8,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1409,8 +1573,14 @@ pub struct TopKAdd {
 }
 
 impl TopKAdd {
-    pub const KERNEL: Kernel =
-        Kernel { name: "top_k_add", file: "select.cu", block: 256, elems_per_block: 256, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "top_k_add",
+        file: "select.cu",
+        block: 256,
+        elems_per_block: 256,
+        shared_bytes: 0,
+        parameters: 4,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1443,8 +1613,14 @@ pub struct ClipPartials {
 }
 
 impl ClipPartials {
-    pub const KERNEL: Kernel =
-        Kernel { name: "clip_partials", file: "privacy.cu", block: 256, elems_per_block: 1, shared_bytes: 0 };
+    pub const KERNEL: Kernel = Kernel {
+        name: "clip_partials",
+        file: "privacy.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 0,
+        parameters: 7,
+    };
 
     /// # Errors
     /// As [`Kernel::start`].
@@ -1484,6 +1660,7 @@ impl ClipFactors {
         block: 256,
         elems_per_block: 256,
         shared_bytes: 0,
+        parameters: 5,
     };
 
     /// # Errors
@@ -1527,6 +1704,7 @@ impl ClippedSum {
         block: 256,
         elems_per_block: 1024,
         shared_bytes: 0,
+        parameters: 10,
     };
 
     /// # Errors

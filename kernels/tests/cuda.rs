@@ -109,11 +109,17 @@ fn what_is_no_library_is_no_driver() {
     }
 }
 
-static SCALE: Kernel =
-    Kernel { name: "scale", file: "fake.cu", block: 4, elems_per_block: 4, shared_bytes: 64 << 10 };
-static CRASH: Kernel = Kernel { name: "crash", ..SCALE };
-static ABSENT: Kernel = Kernel { name: "absent", ..SCALE };
-static OTHER: Kernel = Kernel { name: "other", file: "other.cu", ..SCALE };
+static SCALE: Kernel = Kernel {
+    name: "scale",
+    file: "fake.cu",
+    block: 4,
+    elems_per_block: 4,
+    shared_bytes: 64 << 10,
+    parameters: 5,
+};
+static CRASH: Kernel = Kernel { name: "crash", parameters: 0, ..SCALE };
+static ABSENT: Kernel = Kernel { name: "absent", parameters: 0, ..SCALE };
+static OTHER: Kernel = Kernel { name: "other", file: "other.cu", parameters: 0, ..SCALE };
 const SOURCES: Sources = Sources { files: &[("fake.cu", "text"), ("other.cu", "text")], headers: &[] };
 
 fn scale(device: &CudaDevice, n: u64, from: u64, to: u64, factor: f32) -> Result<(), DeviceError> {
@@ -175,6 +181,8 @@ fn child_device() {
     assert!(matches!(device.write(&to, usize::MAX, &[1]), Err(DeviceError::Range { .. })));
     assert!(matches!(device.allocate(1 << 60), Err(DeviceError::OutOfMemory { .. })));
     let launch = |kernel| device.launch(&Launch { kernel, grid: 1, arguments: &[] });
+    let error = launch(&SCALE).unwrap_err();
+    assert!(matches!(error, DeviceError::Arguments { kernel: "scale", expected: 5, got: 0 }), "{error}");
     let error = launch(&ABSENT).unwrap_err().to_string();
     assert!(error.contains("absent") && error.contains("cuModuleGetFunction answered 500"), "{error}");
     let error = launch(&OTHER).unwrap_err().to_string();

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-/// Its fused AdamW on as many parameters: time, versions.
-pub(super) fn fused_adamw(python: &Path, end: Instant) -> anyhow::Result<serde_json::Value> {
+/// Its fused AdamW on as many parameters, on the card of this index: time, versions, card.
+pub(super) fn fused_adamw(python: &Path, index: u32, end: Instant) -> anyhow::Result<serde_json::Value> {
     let mut child = Command::new(python)
-        .args(["-c", SCRIPT])
+        .args(["-c", SCRIPT, &index.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -25,6 +25,8 @@ pub(super) struct Report {
     pub(super) bounds: Vec<Bound>,
     /// What is not known, and why.
     not_run: Vec<NotRun>,
+    /// For which no time was left.
+    no_time: Vec<String>,
     failed: Vec<NotRun>,
     #[serde(skip)]
     running: Option<String>,
@@ -61,6 +63,8 @@ pub(super) enum Peer {
 pub(super) struct Bound {
     pub(super) kernel: &'static str,
     pub(super) at_least_bytes_per_s: f64,
+    /// Whether it is said for this card.
+    pub(super) is_asked: bool,
     /// None where it was not measured, or is not said for this card.
     pub(super) holds: Option<bool>,
     pub(super) found: String,
@@ -74,11 +78,15 @@ struct NotRun {
 
 impl Report {
     pub(super) fn new(machine: Machine, card: &Card, driver: DriverVersion) -> Report {
+        Report::of(machine, card.name.clone(), card.architecture.to_string(), driver.to_string())
+    }
+
+    fn of(machine: Machine, card: String, architecture: String, driver_cuda: String) -> Report {
         Report {
             machine,
-            card: card.name.clone(),
-            architecture: card.architecture.to_string(),
-            driver_cuda: driver.to_string(),
+            card,
+            architecture,
+            driver_cuda,
             code: Vec::new(),
             checks: Vec::new(),
             copy: None,
@@ -86,6 +94,7 @@ impl Report {
             torch_fused_adamw: Peer::NotRun("it was not its turn yet".to_owned()),
             bounds: Vec::new(),
             not_run: Vec::new(),
+            no_time: Vec::new(),
             failed: Vec::new(),
             running: None,
         }
@@ -117,6 +126,10 @@ impl Report {
 
     pub(super) fn not_run(&mut self, name: &str, why: &str) {
         self.not_run.push(NotRun { name: name.to_owned(), why: why.to_owned() });
+    }
+
+    pub(super) fn no_time(&mut self, name: &str) {
+        self.no_time.push(name.to_owned());
     }
 
     pub(super) fn failed(&mut self, name: &str, why: &str) {
@@ -156,6 +169,14 @@ impl Report {
         checks.chain(failed).chain(bounds).collect()
     }
 
+    /// What was asked for and is not known.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let no_time = self.no_time.iter().map(|name| format!("{name}: no time was left"));
+        let bounds = self.bounds.iter().filter(|bound| bound.is_asked && bound.holds.is_none());
+        let bounds = bounds.map(|bound| format!("the bound of {}: {}", bound.kernel, bound.found));
+        no_time.chain(bounds).collect()
+    }
+
     pub(super) fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         let card: String = self
             .card
@@ -180,5 +201,34 @@ fn measured(rate: Rate, copy: &Rate) -> Measured {
         repetitions: rate.repetitions,
         bytes_per_s: rate.bytes_per_s(),
         share_of_copy: rate.bytes_per_s() / copy.bytes_per_s(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bounds::bounds;
+    use super::*;
+
+    fn report(card: &str) -> Report {
+        Report::of(Machine::this(), card.to_owned(), "sm_90".to_owned(), "12.4".to_owned())
+    }
+
+    #[test]
+    fn no_time_is_missing_and_what_does_not_stream_is_not() {
+        let mut report = report("NVIDIA A10");
+        report.not_run("top_k_write", "it does not stream");
+        report.bounds = bounds(&report);
+        assert!(report.missing().is_empty());
+        report.no_time("adamw");
+        assert_eq!(report.missing(), ["adamw: no time was left"]);
+        assert!(report.wrong().is_empty());
+    }
+
+    #[test]
+    fn a_bound_that_is_asked_and_not_measured_is_missing() {
+        let mut report = report("NVIDIA H100 80GB HBM3");
+        report.bounds = bounds(&report);
+        let missing = report.missing();
+        assert_eq!(missing, ["the bound of adamw: not measured", "the bound of pack_int8: not measured"]);
     }
 }

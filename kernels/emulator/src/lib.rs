@@ -94,6 +94,7 @@ impl Device for Emulator {
         if launch.grid == 0 || kernel.block == 0 || kernel.block > 1024 {
             return Err(failed(format!("{} blocks of {} threads", launch.grid, kernel.block)));
         }
+        launch.check_arguments()?;
         let arguments: Vec<u64> = launch.arguments.iter().map(word).collect();
         let blocks = native::Blocks {
             arguments: &arguments,

@@ -11,6 +11,7 @@ macro_rules! probe {
             block: $block,
             elems_per_block: 0,
             shared_bytes: 0,
+            parameters: 3,
         };
         &KERNEL
     }};
@@ -141,7 +142,7 @@ fn launches_that_do_not_fit_their_kernel_are_refused() {
         device.launch(&Launch { kernel, grid: 1, arguments }).unwrap_err().to_string()
     };
     let error = launch(probe!("order", 64), &[Argument::U64(0)]);
-    assert!(error.contains("it takes 3 arguments, got 1"), "{error}");
+    assert!(error.contains("probe_order takes 3 arguments, got 1"), "{error}");
     let error = launch(probe!("unknown", 64), &[]);
     assert!(error.contains("kernel probe_unknown cannot be loaded"), "{error}");
     let error = launch(probe!("order", 2048), &[]);

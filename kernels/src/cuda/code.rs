@@ -140,7 +140,26 @@ impl Code {
         }
         let nvrtc =
             self.nvrtc().map_err(|cause| self.nothing(file, architecture, damaged, cause.to_string()))?;
-        let version = nvrtc.version();
+        let mut unknown = None;
+        for candidate in candidates(architecture) {
+            match self.compiled(nvrtc.version(), file, candidate) {
+                // An older one of its generation runs on the card too; what is told is that its own is not known.
+                Err(error @ CodeError::Compiler(NvrtcError::UnknownArchitecture { .. })) => {
+                    unknown.get_or_insert(error);
+                }
+                other => return other,
+            }
+        }
+        Err(unknown.unwrap_or_else(|| CodeError::Unknown { file: file.to_owned() }))
+    }
+
+    /// By an earlier process, or now.
+    fn compiled(
+        &self,
+        version: NvrtcVersion,
+        file: &str,
+        architecture: Architecture,
+    ) -> Result<Machine, CodeError> {
         let make = || self.compile(file, architecture).map(|(cubin, _)| cubin);
         let Some(cache) = &self.cache else {
             let not_stored = Some("there is no home directory, and HCRUN_CACHE is not set".to_owned());

@@ -185,6 +185,7 @@ impl Device for CudaDevice {
         let session = &*self.session;
         session.bind()?;
         let kernel = launch.kernel;
+        launch.check_arguments()?;
         // The driver refuses a launch without blocks.
         if launch.grid == 0 {
             return Ok(());
@@ -193,7 +194,7 @@ impl Device for CudaDevice {
         let mut values: Vec<u64> = launch.arguments.iter().map(packed).collect();
         let mut parameters: Vec<*mut c_void> =
             values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
-        // SAFETY: one pointer a parameter, each to 8 bytes that begin with the value; the driver copies them before
+        // SAFETY: one pointer a parameter, as was checked, each to 8 bytes that begin with the value; the driver copies them before
         // it returns. That addresses are those of live buffers is what generated launchers are typed for.
         let status = unsafe {
             (session.api.launch)(

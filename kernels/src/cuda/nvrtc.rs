@@ -131,6 +131,9 @@ impl Nvrtc {
         let status = unsafe { (self.api.compile)(program.handle, count, options.as_ptr()) };
         let log = program.bytes(self.api.log_size, self.api.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
+        if status == INVALID_OPTION && log.contains("--gpu-architecture") {
+            return Err(NvrtcError::UnknownArchitecture { architecture, version: self.version });
+        }
         if status != 0 {
             return Err(failed(format!("it answered {status}\n{log}")));
         }
@@ -156,6 +159,8 @@ pub enum NvrtcError {
     Missing { tried: Vec<String> },
     #[error("{library} cannot be used as NVRTC: {cause}")]
     Unusable { library: String, cause: String },
+    #[error("NVRTC {version} does not know {architecture}; a newer one may")]
+    UnknownArchitecture { architecture: Architecture, version: NvrtcVersion },
     #[error("NVRTC {version} does not compile {file} for {architecture}: {cause}")]
     Compile { file: String, architecture: Architecture, version: NvrtcVersion, cause: String },
 }
@@ -284,6 +289,9 @@ fn wheel_folders(root: &Path) -> Vec<PathBuf> {
     let folders = |packages: PathBuf| WHEELS.map(|wheel| packages.join(wheel));
     pythons.iter().flat_map(packages).flat_map(folders).collect()
 }
+
+/// `NVRTC_ERROR_INVALID_OPTION`.
+const INVALID_OPTION: c_int = 5;
 
 const NAMES: [&str; 3] = ["libnvrtc.so.12", "libnvrtc.so.13", "libnvrtc.so"];
 const WHEELS: [&str; 2] = ["nvidia/cuda_nvrtc/lib", "nvidia/cu13/lib"];

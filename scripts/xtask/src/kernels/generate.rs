@@ -64,11 +64,12 @@ fn launcher(text: &mut String, kernel: &Kernel) -> anyhow::Result<()> {
         "\n/// {doc}\n#[derive(Debug, Clone, Copy)]\npub struct {camel} {{{fields}}}\n\n\
          impl {camel} {{\n\
          pub const KERNEL: Kernel = Kernel {{ name: \"{name}\", file: \"{file}\", block: {block}, \
-         elems_per_block: {elems_per_block}, shared_bytes: {shared_bytes} }};\n\n\
+         elems_per_block: {elems_per_block}, shared_bytes: {shared_bytes}, parameters: {parameters} }};\n\n\
          /// # Errors\n/// As [`Kernel::start`].\n\
          pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {{\
          Kernel::start(&Self::KERNEL, device, self.n, &[{arguments}]) }}\n}}\n",
         camel = camel(name),
+        parameters = params.len(),
     )?;
     Ok(())
 }
