@@ -13,6 +13,9 @@ use hcrun_kernels::cuda::{Architecture, Code, ResourceTable, Sources, ptxas_reso
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
 use hcrun_kernels::launch::KERNELS;
 
+/// Has the instructions of the header that no kernel uses yet: they have to be assembled all the same.
+const PROBE: &[(&str, &str)] = &[("probe.cu", include_str!("../emulator/cpp/probe.cu"))];
+
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +78,10 @@ fn compile(folder: &Path) -> Result<ResourceTable, Box<dyn Error>> {
             fs::write(&partial, &cubin).and_then(|()| fs::rename(&partial, &path))?;
             bytes += cubin.len();
         }
+    }
+    let probe = Code::new(Sources { files: PROBE, headers: &[HEADER] });
+    for architecture in Architecture::ALL {
+        probe.compile("probe.cu", architecture)?;
     }
     let version = code.nvrtc().map_err(ToString::to_string)?.version();
     println!(
