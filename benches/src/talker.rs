@@ -40,10 +40,14 @@ impl Talker {
     }
 
     pub(crate) fn hear<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        let line = match self.lines.recv_timeout(PATIENCE) {
+        self.hear_within(PATIENCE)
+    }
+
+    pub(crate) fn hear_within<T: DeserializeOwned>(&mut self, patience: Duration) -> anyhow::Result<T> {
+        let line = match self.lines.recv_timeout(patience) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => {
-                bail!("{} has not answered for {} s", self.name, PATIENCE.as_secs())
+                bail!("{} has not answered for {} s", self.name, patience.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => bail!("{} has ended early: see above", self.name),
         };
@@ -53,18 +57,14 @@ impl Talker {
 
 impl Drop for Talker {
     fn drop(&mut self) {
-        // Most end by themselves when their orders do.
+        // Most end by themselves when their orders do; with them ends what they say.
         drop(self.stdin.take());
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        while self.lines.recv_timeout(FAREWELL).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Longer than the longest measurement.
 const PATIENCE: Duration = Duration::from_secs(400);

@@ -6,7 +6,7 @@
 
 mod streaming;
 
-use self::streaming::Element;
+pub(crate) use self::streaming::Element;
 use crate::simd::kernel;
 
 /// What every element of one range shares.
@@ -51,7 +51,7 @@ pub enum StateRounding {
 }
 
 #[inline(always)]
-pub(crate) fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
+fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f32) -> f32 {
     *first += (gradient - *first) * (1.0 - moments.beta1);
     *second = *second * moments.beta2 + gradient * gradient * (1.0 - moments.beta2);
     let scale = second.sqrt() / moments.correction2_sqrt + moments.epsilon;
@@ -187,9 +187,9 @@ pub fn adamw(
 }
 
 #[derive(Clone, Copy)]
-struct AdamElement {
-    scalars: Scalars,
-    moments: Moments,
+pub(crate) struct AdamElement {
+    pub(crate) scalars: Scalars,
+    pub(crate) moments: Moments,
 }
 
 impl Element for AdamElement {
@@ -201,7 +201,7 @@ impl Element for AdamElement {
 }
 
 #[derive(Clone, Copy)]
-struct AdamwElement {
+pub(crate) struct AdamwElement {
     gradient_scale: f32,
     /// What decay leaves of a parameter.
     keep: f32,
@@ -210,7 +210,7 @@ struct AdamwElement {
 
 impl AdamwElement {
     #[inline(always)]
-    fn new(scalars: &Scalars, moments: &Moments) -> AdamwElement {
+    pub(crate) fn new(scalars: &Scalars, moments: &Moments) -> AdamwElement {
         AdamwElement {
             gradient_scale: scalars.gradient_scale,
             keep: 1.0 - scalars.learning_rate * scalars.weight_decay,

@@ -4,14 +4,11 @@
 //! are keyed on the element's index in the arena, `start` for the first of a slice, so that any division of the
 //! arena gives the same bits.
 
-use hcrun_protocol::prng::mix64;
+use hcrun_protocol::prng::{GOLDEN_GAMMA, mix64};
 
 use crate::simd::kernel;
-use crate::update::{Moments, Scalars, StateRounding, adam_delta};
+use crate::update::{AdamElement, AdamwElement, Element, Moments, Scalars, StateRounding};
 use crate::wire::{Bf16, Half};
-
-/// 2^64 over the golden ratio, odd: the step of SplitMix64.
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl StateRounding {
     /// 64 bits for the states of element `index`, 16 each.
@@ -95,16 +92,7 @@ kernel! {
         second: &'a mut [u16],
         out: &'a mut [f32],
     ) {
-        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
-        let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
-        for i in 0..out.len() {
-            let draw = span.rounding.draw(span.start + i as u64);
-            let (mut a, mut b) = (Bf16.value(first[i]), Bf16.value(second[i]));
-            let g = gradient[i] * span.scalars.gradient_scale + span.scalars.weight_decay * params[i];
-            out[i] = params[i] - adam_delta(&moments, g, &mut a, &mut b);
-            first[i] = span.rounding.round(a, draw);
-            second[i] = span.rounding.round(b, draw << 16);
-        }
+        each(span, AdamElement { scalars: span.scalars, moments }, params, gradient, first, second, out);
     }
 
     /// Adam with decoupled decay.
@@ -117,17 +105,28 @@ kernel! {
         second: &'a mut [u16],
         out: &'a mut [f32],
     ) {
-        let keep = 1.0 - span.scalars.learning_rate * span.scalars.weight_decay;
-        let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
-        let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
-        for i in 0..out.len() {
-            let draw = span.rounding.draw(span.start + i as u64);
-            let (mut a, mut b) = (Bf16.value(first[i]), Bf16.value(second[i]));
-            let g = gradient[i] * span.scalars.gradient_scale;
-            out[i] = params[i] * keep - adam_delta(&moments, g, &mut a, &mut b);
-            first[i] = span.rounding.round(a, draw);
-            second[i] = span.rounding.round(b, draw << 16);
-        }
+        each(span, AdamwElement::new(&span.scalars, &moments), params, gradient, first, second, out);
+    }
+}
+
+#[inline(always)]
+fn each(
+    span: Span,
+    element: impl Element,
+    params: &[f32],
+    gradient: &[f32],
+    first: &mut [u16],
+    second: &mut [u16],
+    out: &mut [f32],
+) {
+    let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
+    let (first, second) = (&mut first[..out.len()], &mut second[..out.len()]);
+    for i in 0..out.len() {
+        let draw = span.rounding.draw(span.start + i as u64);
+        let (mut a, mut b) = (Bf16.value(first[i]), Bf16.value(second[i]));
+        out[i] = element.update(params[i], gradient[i], &mut a, &mut b);
+        first[i] = span.rounding.round(a, draw);
+        second[i] = span.rounding.round(b, draw << 16);
     }
 }
 

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 /// What one element becomes: parameter, gradient, first and second moment; returns the new parameter.
-pub(super) trait Element: Copy {
+pub(crate) trait Element: Copy {
     fn update(&self, param: f32, gradient: f32, first: &mut f32, second: &mut f32) -> f32;
 }
 

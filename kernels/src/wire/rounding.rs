@@ -1,7 +1,7 @@
 //! How a lossy packing rounds.
 
 use hcrun_protocol::dtype::Packing;
-use hcrun_protocol::prng::{hash64, mix64};
+use hcrun_protocol::prng::{GOLDEN_GAMMA, hash64, mix64};
 
 use crate::simd::kernel;
 
@@ -41,6 +41,3 @@ kernel! {
         }
     }
 }
-
-/// 2^64 over the golden ratio, odd: the step of SplitMix64.
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

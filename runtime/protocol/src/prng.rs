@@ -10,7 +10,7 @@ pub struct Prng {
     state: u64,
 }
 
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+pub const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Prng {
     pub fn new(seed: u64) -> Prng {
