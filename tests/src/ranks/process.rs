@@ -71,11 +71,7 @@ fn all_reduce(communicator: &Communicator<HostBuffers>, elems: usize, rounds: u6
         let right = |(index, sum): (u64, &u64)| *sum == ranks * index + all_of_round;
         ensure!((0..).zip(&sum).all(right), "round {round}: a sum is wrong");
     }
-    // Whoever is done first waits, so that its leaving ends nobody else's round.
-    match communicator.barrier(&Options::default()) {
-        Ok(()) => Ok(Answer::Done),
-        Err(failed) => Ok(failure(&failed)),
-    }
+    Ok(Answer::Done)
 }
 
 fn failure(failed: &Failed<HostBuffers>) -> Answer {
