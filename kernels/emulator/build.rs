@@ -95,6 +95,8 @@ fn compiler(cuda: &Path) -> cc::Build {
         "-fno-math-errno",
         "-fwrapv",
         "-fno-strict-aliasing",
+        // Touches every page of a frame, so that a large one cannot pass over a lane's guard page.
+        "-fstack-clash-protection",
     ]);
     build.flags(["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas"]);
     build
