@@ -136,7 +136,9 @@ fn check(job_file: &JobFile, index: usize, manifest: &ShardManifest, cluster: &C
         );
     }
     // A rule that makes no sense in this cluster is planning's to refuse.
-    let (Ok(wanted), Ok(allowed)) = (allowed_zones(shard, cluster), allowed_zones(manifest, cluster)) else {
+    let (Ok(wanted), Ok(allowed)) =
+        (allowed_zones(shard, &cluster.zones), allowed_zones(manifest, &cluster.zones))
+    else {
         return Ok(());
     };
     match wanted.difference(&allowed).next() {

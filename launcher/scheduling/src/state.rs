@@ -1,41 +1,423 @@
-//! Bytes of state that cross a border: checkpoints on their way to the launcher, and back on a resume.
+//! The course of all jobs on a fleet: what waits, what runs where since when, what is done.
+//!
+//! Drivers (the simulator, a live queue) change it by the methods named after what happened; strategies read it.
+//! Work and devices are conserved: [`State::check`] compares every count with the sum of its parts.
 
-use hcrun_protocol::ZoneId;
-use hcrun_protocol::exchange::ExchangePlan;
-use hcrun_protocol::frame::FrameClass;
-use hcrun_protocol::placement::Placement;
-use hcrun_protocol::plan::{Traffic, border};
-use hcrun_protocol::state_transfer::frame_bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::Inputs;
+use hcrun_protocol::time::{Span, Time};
 
-pub(crate) struct StateTraffic {
-    pub(crate) checkpoint: Traffic,
-    pub(crate) resume: Traffic,
+use crate::fleet::{Fleet, NodeIndex, PoolIndex, PoolSet};
+use crate::free::{Allocation, Free};
+use crate::job::{JobIndex, JobSpec, Shape, Workload};
+use crate::work::{Rate, Work};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Not yet submitted.
+    Future,
+    Waiting,
+    /// Holds devices.
+    Running,
+    Done,
+    /// Not admitted, or withdrawn.
+    Refused,
 }
 
-pub(crate) fn state(
-    inputs: &Inputs<'_>,
-    placement: &Placement,
-    launcher: &ZoneId,
-    checkpoint: &ZoneId,
-    exchange: &ExchangePlan,
-) -> StateTraffic {
-    let arenas = inputs.state_arenas as u64;
-    let mut traffic = StateTraffic { checkpoint: Traffic::new(), resume: Traffic::new() };
-    for worker in placement.workers.iter().filter(|worker| worker.zone != *launcher) {
-        let whole = frame_bytes(inputs.profile.arena_elems);
-        add(&mut traffic.resume, border(launcher, &worker.zone), arenas * whole);
-        if worker.zone == *checkpoint {
-            let owned = exchange.gradients().iter().flat_map(|round| round.schedule.owned(worker.rank));
-            let owned: u64 = owned.map(|range| frame_bytes(range.len())).sum();
-            add(&mut traffic.checkpoint, border(checkpoint, launcher), arenas * owned);
+/// Why a job gives its devices back before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its strategy wants the devices for another job. A checkpoint is written first.
+    Preempted,
+    /// Its strategy gives it other devices. A checkpoint is written first.
+    Moved,
+    /// A node is gone: what was done since the last checkpoint is lost.
+    Lost,
+}
+
+/// One job's course.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub spec: JobSpec,
+    pub phase: Phase,
+    /// Pools that may run it.
+    pub pools: PoolSet,
+    /// What it holds; empty unless it runs.
+    pub allocation: Allocation,
+    pub first_start: Option<Time>,
+    pub ended: Option<Time>,
+    pub starts: u32,
+    pub preemptions: u32,
+    pub losses: u32,
+    /// Work that was done and lost again.
+    pub lost: Work,
+    /// Since when it waits or holds its devices.
+    pub since: Time,
+    /// When the devices it holds make, or made, their first step.
+    ready: Time,
+    shape: Option<Shape>,
+    rate: Rate,
+    rate_until: Option<Work>,
+    /// As of `counted`.
+    done: Work,
+    counted: Time,
+    /// Work at the start of this run: the last checkpoint, if none was written since.
+    resumed: Work,
+    /// Device time of runs that ended.
+    attained: u128,
+}
+
+impl Job {
+    fn new(spec: JobSpec) -> Job {
+        Job {
+            spec,
+            phase: Phase::Future,
+            pools: PoolSet::NONE,
+            allocation: Allocation::default(),
+            first_start: None,
+            ended: None,
+            starts: 0,
+            preemptions: 0,
+            losses: 0,
+            lost: Work::ZERO,
+            since: Time::ZERO,
+            ready: Time::ZERO,
+            shape: None,
+            rate: Rate::ZERO,
+            rate_until: None,
+            done: Work::ZERO,
+            counted: Time::ZERO,
+            resumed: Work::ZERO,
+            attained: 0,
         }
     }
-    traffic
+
+    /// Work done by `now`.
+    pub fn done(&self, now: Time) -> Work {
+        if self.phase != Phase::Running {
+            return self.done;
+        }
+        let worked = now.since(self.counted.max(self.ready));
+        Work(self.spec.work.0.min(self.done.0 + Work::of(worked, self.rate).0))
+    }
+
+    /// What a strategy may know to be left: by the estimate, and never nothing before the job is done.
+    pub fn estimated_left(&self, now: Time) -> Work {
+        Work(self.spec.estimate.0.saturating_sub(self.done(now).0).max(1))
+    }
+
+    /// Device microseconds held so far.
+    pub fn attained(&self, now: Time) -> u128 {
+        match self.phase {
+            Phase::Running => {
+                self.attained + u128::from(now.since(self.since).0) * u128::from(self.allocation.devices())
+            }
+            _ => self.attained,
+        }
+    }
+
+    /// The speed on the devices it holds.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// When it will be done, or its speed may change, if it keeps its devices.
+    pub fn next_change(&self) -> Option<Time> {
+        if self.phase != Phase::Running || self.rate == Rate::ZERO {
+            return None;
+        }
+        let target = self.rate_until.map_or(self.spec.work, |until| until.min(self.spec.work));
+        let from = self.counted.max(self.ready);
+        Some(from + target.saturating_sub(self.done).time_at(self.rate))
+    }
+
+    pub fn is_complete(&self, now: Time) -> bool {
+        self.done(now) >= self.spec.work
+    }
+
+    /// From submission to the end.
+    pub fn completion_time(&self) -> Option<Span> {
+        (self.phase == Phase::Done).then_some(())?;
+        self.ended.map(|ended| ended.since(self.spec.submit))
+    }
+
+    fn checkpointed(&self, now: Time) -> Work {
+        let interval = self.spec.checkpoint_interval;
+        if interval == Span(0) {
+            return self.done(now);
+        }
+        let run = now.since(self.ready).0;
+        let behind = Work::of(Span(run % interval.0), self.rate);
+        self.done(now).saturating_sub(behind).max(self.resumed)
+    }
 }
 
-fn add(traffic: &mut Traffic, border: String, bytes: u64) {
-    let classes = traffic.entry(border).or_default();
-    *classes.entry(FrameClass::Parameters.name().to_owned()).or_default() += bytes;
+/// What happened to a job, in order, since the strategy looked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    pub job: JobIndex,
+    pub phase: Phase,
+}
+
+#[derive(Debug, Clone)]
+pub struct State {
+    pub fleet: Arc<Fleet>,
+    now: Time,
+    free: Free,
+    /// All that is there, as if nobody held anything; a lost node has nothing.
+    capacity: Free,
+    jobs: Vec<Job>,
+    running: BTreeSet<JobIndex>,
+    waiting: usize,
+    used: u64,
+    changes: Vec<Change>,
+    /// Device microseconds held, by pool, of runs that ended.
+    held: Vec<u128>,
+}
+
+impl State {
+    pub fn new(fleet: Arc<Fleet>, workload: Workload) -> State {
+        State {
+            now: Time::ZERO,
+            free: Free::all(&fleet),
+            capacity: Free::all(&fleet),
+            jobs: workload.into_jobs().into_iter().map(Job::new).collect(),
+            running: BTreeSet::new(),
+            waiting: 0,
+            used: 0,
+            changes: Vec::new(),
+            held: vec![0; fleet.pools.len()],
+            fleet,
+        }
+    }
+
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    pub fn free(&self) -> &Free {
+        &self.free
+    }
+
+    pub fn job(&self, job: JobIndex) -> &Job {
+        &self.jobs[job.index()]
+    }
+
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    pub fn running(&self) -> impl DoubleEndedIterator<Item = JobIndex> + '_ {
+        self.running.iter().copied()
+    }
+
+    pub fn waiting_count(&self) -> usize {
+        self.waiting
+    }
+
+    pub fn running_count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Devices that jobs hold.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// What is there, held or not.
+    pub fn capacity(&self) -> &Free {
+        &self.capacity
+    }
+
+    /// Device microseconds that jobs held so far, by pool.
+    pub fn held(&self, pool: PoolIndex) -> u128 {
+        let now = self.now;
+        let held_now = self.running.iter().map(|job| {
+            let job = self.job(*job);
+            let parts = job.allocation.parts().iter();
+            let here = parts.filter(|(node, _)| self.fleet.node(*node).pool == pool);
+            here.map(|(_, devices)| u128::from(*devices)).sum::<u128>() * u128::from(now.since(job.since).0)
+        });
+        self.held[pool.index()] + held_now.sum::<u128>()
+    }
+
+    /// What has happened since [`Self::forget_changes`].
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    pub fn forget_changes(&mut self) {
+        self.changes.clear();
+    }
+
+    pub fn advance(&mut self, now: Time) {
+        assert!(now >= self.now, "time goes forward");
+        self.now = now;
+    }
+
+    pub fn submit(&mut self, index: JobIndex) {
+        let job = &mut self.jobs[index.index()];
+        assert_eq!(job.phase, Phase::Future, "a job is submitted once");
+        // A rule that makes no sense allows no pool; admission says which it is.
+        job.pools = job.spec.allowed_pools(&self.fleet).unwrap_or(PoolSet::NONE);
+        job.since = self.now;
+        job.phase = Phase::Waiting;
+        self.waiting += 1;
+        self.changes.push(Change { job: index, phase: Phase::Waiting });
+    }
+
+    /// Takes a waiting job out of the queue for good.
+    pub fn refuse(&mut self, index: JobIndex) {
+        let now = self.now;
+        let job = &mut self.jobs[index.index()];
+        assert_eq!(job.phase, Phase::Waiting, "only a waiting job is refused");
+        job.phase = Phase::Refused;
+        job.ended = Some(now);
+        self.waiting -= 1;
+        self.changes.push(Change { job: index, phase: Phase::Refused });
+    }
+
+    pub fn start(&mut self, index: JobIndex, allocation: Allocation) {
+        let fleet = Arc::clone(&self.fleet);
+        self.free.take(&fleet, &allocation);
+        let now = self.now;
+        let job = &mut self.jobs[index.index()];
+        assert_eq!(job.phase, Phase::Waiting, "only a waiting job is started");
+        let pools = allocation.parts().iter().map(|(node, _)| fleet.node(*node).pool);
+        // Second place at which residency is enforced: no strategy can talk its way past it.
+        assert!(pools.clone().all(|pool| job.pools.contains(pool)), "a job is placed where it may not be");
+        let provisioning = pools.map(|pool| fleet.pool(pool).provisioning).max().unwrap_or(Span(0));
+        job.phase = Phase::Running;
+        job.since = now;
+        job.ready = now + provisioning + job.spec.start_overhead;
+        job.first_start.get_or_insert(now);
+        job.starts += 1;
+        job.counted = now;
+        job.resumed = job.done;
+        job.shape = job.spec.speed.is_some().then(|| shape(&fleet, &allocation));
+        job.allocation = allocation;
+        self.waiting -= 1;
+        self.used += u64::from(self.jobs[index.index()].allocation.devices());
+        self.running.insert(index);
+        self.set_rate(index);
+        self.changes.push(Change { job: index, phase: Phase::Running });
+    }
+
+    /// A running job gives its devices back and waits again.
+    pub fn stop(&mut self, index: JobIndex, why: Stop) {
+        let now = self.now;
+        let job = &mut self.jobs[index.index()];
+        assert_eq!(job.phase, Phase::Running, "only a running job is stopped");
+        let done = job.done(now);
+        let kept = if why == Stop::Lost { job.checkpointed(now) } else { done };
+        job.lost += done - kept;
+        match why {
+            Stop::Preempted => job.preemptions += 1,
+            Stop::Lost => job.losses += 1,
+            Stop::Moved => {}
+        }
+        self.release(index, kept, Phase::Waiting);
+        self.waiting += 1;
+    }
+
+    /// A running job has done all its work.
+    pub fn complete(&mut self, index: JobIndex) {
+        let work = self.job(index).spec.work;
+        assert!(self.job(index).is_complete(self.now), "a job is done when its work is done");
+        self.release(index, work, Phase::Done);
+        self.jobs[index.index()].ended = Some(self.now);
+    }
+
+    /// A running job has reached work at which its speed may change.
+    pub fn set_rate(&mut self, index: JobIndex) {
+        let now = self.now;
+        let job = &mut self.jobs[index.index()];
+        job.done = job.done(now);
+        job.counted = now;
+        (job.rate, job.rate_until) = match (&job.spec.speed, &job.shape) {
+            (Some(speed), Some(shape)) => {
+                let stretch = speed.stretch(job.done, shape);
+                (stretch.rate, stretch.until.filter(|until| *until > job.done))
+            }
+            _ => (Rate::ONE, None),
+        };
+    }
+
+    /// A node loses or gains devices. Jobs on it must have been stopped if it has fewer than they hold.
+    pub fn set_up(&mut self, node: NodeIndex, devices: u32) {
+        let used = self.capacity.on(node) - self.free.on(node);
+        let free = devices.checked_sub(used).expect("devices go that a job still holds");
+        let fleet = Arc::clone(&self.fleet);
+        self.free.set(&fleet, node, free);
+        self.capacity.set(&fleet, node, devices);
+    }
+
+    /// Running jobs with a part on `node`.
+    pub fn on_node(&self, node: NodeIndex) -> Vec<JobIndex> {
+        let holds = |job: &&JobIndex| self.job(**job).allocation.parts().iter().any(|part| part.0 == node);
+        self.running.iter().filter(holds).copied().collect()
+    }
+
+    fn release(&mut self, index: JobIndex, done: Work, phase: Phase) {
+        let (now, fleet) = (self.now, Arc::clone(&self.fleet));
+        let job = &mut self.jobs[index.index()];
+        job.attained = job.attained(now);
+        job.phase = phase;
+        job.done = done;
+        job.counted = now;
+        let held = u128::from(now.since(job.since).0);
+        job.since = now;
+        let allocation = std::mem::take(&mut job.allocation);
+        for (node, devices) in allocation.parts() {
+            self.held[fleet.node(*node).pool.index()] += held * u128::from(*devices);
+        }
+        self.used -= u64::from(allocation.devices());
+        self.free.give_back(&fleet, &allocation);
+        self.running.remove(&index);
+        self.changes.push(Change { job: index, phase });
+    }
+
+    /// Compares the counts that are kept with each other. Cheap: for each event.
+    ///
+    /// # Panics
+    /// If devices appeared or vanished.
+    pub fn check_totals(&self) {
+        assert_eq!(self.used + self.free.total(), self.capacity.total(), "devices are conserved");
+    }
+
+    /// Compares every count with the sum of its parts, and every job with its limits.
+    ///
+    /// # Panics
+    /// If anything does not add up.
+    pub fn check(&self) {
+        self.check_totals();
+        let mut used = vec![0; self.fleet.nodes.len()];
+        let (mut running, mut waiting) = (0, 0);
+        for job in &self.jobs {
+            running += usize::from(job.phase == Phase::Running);
+            waiting += usize::from(job.phase == Phase::Waiting);
+            assert_eq!(
+                job.phase == Phase::Running,
+                !job.allocation.is_empty(),
+                "only running jobs hold devices"
+            );
+            assert!(job.done(self.now) <= job.spec.work, "no more is done than there is to do");
+            for (node, devices) in job.allocation.parts() {
+                used[node.index()] += devices;
+            }
+        }
+        assert_eq!((running, waiting), (self.running.len(), self.waiting));
+        for (node, used) in (0..).map(NodeIndex).zip(used) {
+            assert_eq!(used + self.free.on(node), self.capacity.on(node), "devices of a node are conserved");
+        }
+    }
+}
+
+/// What a job's speed depends on: a gang is as slow as its slowest device, whose model names the shape.
+fn shape(fleet: &Fleet, allocation: &Allocation) -> Shape {
+    let kind = allocation.parts().iter().map(|(node, _)| fleet.node(*node).kind).max();
+    let mut per_node: Vec<u32> = allocation.parts().iter().map(|part| part.1).collect();
+    per_node.sort_unstable_by(|a, b| b.cmp(a));
+    Shape { kind: kind.expect("an allocation has devices"), per_node }
 }

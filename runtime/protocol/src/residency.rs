@@ -66,13 +66,13 @@ pub enum ResidencyError {
     NotAllowed { shard: ShardId, zone: ZoneId, rule: String },
 }
 
-/// The zones that may hold a shard, in name order; never empty.
+/// Those of `zones` that may hold a shard, in name order; never empty.
 ///
 /// # Errors
-/// A rule that contradicts itself or the cluster; the text says what to change.
+/// A rule that contradicts itself or the zones; the text says what to change.
 pub fn allowed_zones<'a>(
     rule: impl Into<Rule<'a>>,
-    cluster: &Cluster,
+    zones: &[Zone],
 ) -> Result<BTreeSet<ZoneId>, ResidencyError> {
     let rule: Rule<'a> = rule.into();
     let names = |zones: &mut dyn Iterator<Item = &Zone>| zones.map(|zone| zone.name.clone()).collect();
@@ -82,14 +82,14 @@ pub fn allowed_zones<'a>(
     }
     match rule.sensitivity {
         Sensitivity::Public => {
-            rule.home.map(|home| rule.zone(home, cluster)).transpose()?;
-            Ok(names(&mut cluster.zones.iter()))
+            rule.home.map(|home| rule.zone(home, zones)).transpose()?;
+            Ok(names(&mut zones.iter()))
         }
         Sensitivity::Internal => {
-            let home = rule.home_zone(cluster)?;
-            Ok(names(&mut cluster.zones.iter().filter(|zone| zone.owner == home.owner)))
+            let home = rule.home_zone(zones)?;
+            Ok(names(&mut zones.iter().filter(|zone| zone.owner == home.owner)))
         }
-        Sensitivity::Restricted => rule.restricted_zones(cluster),
+        Sensitivity::Restricted => rule.restricted_zones(zones),
     }
 }
 
@@ -104,7 +104,7 @@ pub fn may_hold<'a>(
     cluster: &Cluster,
 ) -> Result<(), ResidencyError> {
     let rule: Rule<'a> = rule.into();
-    if allowed_zones(rule, cluster)?.contains(zone) {
+    if allowed_zones(rule, &cluster.zones)?.contains(zone) {
         return Ok(());
     }
     Err(ResidencyError::NotAllowed { shard: rule.shard.clone(), zone: zone.clone(), rule: rule.text() })
@@ -127,14 +127,14 @@ impl Rule<'_> {
         }
     }
 
-    fn restricted_zones(&self, cluster: &Cluster) -> Result<BTreeSet<ZoneId>, ResidencyError> {
-        let home = self.home_zone(cluster)?;
+    fn restricted_zones(&self, all: &[Zone]) -> Result<BTreeSet<ZoneId>, ResidencyError> {
+        let home = self.home_zone(all)?;
         if home.trust != Trust::Private {
             return Err(ResidencyError::PublicHome { shard: self.shard.clone(), zone: home.name.clone() });
         }
         let mut zones = BTreeSet::from([home.name.clone()]);
         for name in self.allowed_zones {
-            if self.zone(name, cluster)?.trust != Trust::Private {
+            if self.zone(name, all)?.trust != Trust::Private {
                 return Err(ResidencyError::PublicAllowed { shard: self.shard.clone(), zone: name.clone() });
             }
             zones.insert(name.clone());
@@ -142,15 +142,15 @@ impl Rule<'_> {
         Ok(zones)
     }
 
-    fn home_zone<'c>(&self, cluster: &'c Cluster) -> Result<&'c Zone, ResidencyError> {
+    fn home_zone<'c>(&self, all: &'c [Zone]) -> Result<&'c Zone, ResidencyError> {
         let (shard, sensitivity) = (self.shard, self.sensitivity);
         let home = self.home.ok_or_else(|| ResidencyError::NoHome { shard: shard.clone(), sensitivity })?;
-        self.zone(home, cluster)
+        self.zone(home, all)
     }
 
-    fn zone<'c>(&self, name: &ZoneId, cluster: &'c Cluster) -> Result<&'c Zone, ResidencyError> {
-        cluster.zone(name).ok_or_else(|| {
-            let zones: Vec<String> = cluster.zones.iter().map(|zone| format!("`{}`", zone.name)).collect();
+    fn zone<'c>(&self, name: &ZoneId, all: &'c [Zone]) -> Result<&'c Zone, ResidencyError> {
+        all.iter().find(|zone| zone.name == *name).ok_or_else(|| {
+            let zones: Vec<String> = all.iter().map(|zone| format!("`{}`", zone.name)).collect();
             let (shard, zone) = (self.shard.clone(), name.clone());
             ResidencyError::UnknownZone { shard, zone, zones: zones.join(", ") }
         })
@@ -180,7 +180,7 @@ where
     let mut by_zones: BTreeMap<(usize, BTreeSet<ZoneId>), Vec<ShardId>> = BTreeMap::new();
     for shard in shards {
         let rule: Rule<'a> = shard.into();
-        let zones = allowed_zones(rule, cluster)?;
+        let zones = allowed_zones(rule, &cluster.zones)?;
         by_zones.entry((zones.len(), zones)).or_default().push(rule.shard.clone());
     }
     Ok(by_zones.into_iter().map(|((_, zones), shards)| ResidencyClass { zones, shards }).collect())

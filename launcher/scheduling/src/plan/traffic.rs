@@ -5,8 +5,8 @@ use hcrun_protocol::placement::Placement;
 use hcrun_protocol::plan::{Traffic, add_traffic, border};
 use hcrun_protocol::{ZoneId, error_chain};
 
-use crate::Inputs;
-use crate::constraint::{Constraint, Infeasible};
+use super::Inputs;
+use super::constraint::{Constraint, Infeasible};
 
 pub(crate) struct PlannedTraffic {
     pub(crate) buckets: usize,

@@ -11,7 +11,7 @@ use hcrun_protocol::placement::{PlacedShard, PlacedWorker, Placement};
 use hcrun_protocol::residency::{Rule, allowed_zones};
 use hcrun_protocol::{Generation, Rank, ShardId, SlotId, ZoneId};
 
-use crate::constraint::{Constraint, Infeasible};
+use super::constraint::{Constraint, Infeasible};
 
 pub(crate) fn place(job: &Job, cluster: &Cluster) -> Result<Placement, Infeasible> {
     check_counts(job, cluster)?;
@@ -97,7 +97,7 @@ fn check_counts(job: &Job, cluster: &Cluster) -> Result<(), Infeasible> {
 fn place_shards(job: &Job, cluster: &Cluster) -> Result<Vec<PlacedShard>, Infeasible> {
     let (mut shards, mut binding) = (Vec::new(), Vec::new());
     for shard in &job.shards {
-        match allowed_zones(shard, cluster) {
+        match allowed_zones(shard, &cluster.zones) {
             Ok(allowed) => shards.push(PlacedShard {
                 id: shard.id.clone(),
                 sensitivity: shard.sensitivity,

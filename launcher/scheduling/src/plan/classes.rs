@@ -10,9 +10,9 @@ use hcrun_protocol::residency;
 use hcrun_protocol::split::{Split, split};
 use hcrun_protocol::{Rank, Step, ZoneId};
 
-use crate::Inputs;
-use crate::constraint::{Constraint, Infeasible};
-use crate::place::sums_leave;
+use super::Inputs;
+use super::constraint::{Constraint, Infeasible};
+use super::place::sums_leave;
 
 /// Steps over which the expected parts of a worker are averaged.
 const AVERAGED_STEPS: u64 = 64;

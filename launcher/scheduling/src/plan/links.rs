@@ -4,7 +4,7 @@
 use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::placement::{PlacedWorker, Placement};
 
-use crate::constraint::{Constraint, Infeasible};
+use super::constraint::{Constraint, Infeasible};
 
 pub(crate) fn check(cluster: &Cluster, placement: &Placement) -> Result<(), Infeasible> {
     let hidden = |worker: &&PlacedWorker| cluster.pool(&worker.slot.pool).is_some_and(|pool| !pool.reachable);

@@ -1,0 +1,224 @@
+//! What a job asks for, as a trace or a job file states it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hcrun_protocol::job::Shard;
+use hcrun_protocol::residency::{ResidencyError, allowed_zones};
+use hcrun_protocol::time::{Span, Time};
+
+use crate::fleet::{Fleet, Kind, Pool, PoolSet};
+use crate::work::{Rate, Work};
+
+/// A job's place in its [`Workload`]: by submission, then by row. Ties are broken by it everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobIndex(pub u32);
+
+impl JobIndex {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    pub fn from_index(index: usize) -> JobIndex {
+        JobIndex(u32::try_from(index).expect("fewer jobs than MAX_JOBS"))
+    }
+}
+
+/// How many devices a job runs on. A rigid job has one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceRange {
+    pub min: u32,
+    pub requested: u32,
+    pub max: u32,
+}
+
+impl DeviceRange {
+    pub fn rigid(devices: u32) -> DeviceRange {
+        DeviceRange { min: devices, requested: devices, max: devices }
+    }
+}
+
+/// Who may take devices away from whom.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Runs on what nobody else wants.
+    Opportunistic,
+    #[default]
+    Normal,
+    /// Not preempted by anybody.
+    Guaranteed,
+}
+
+/// The devices a job got, as its speed depends on them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shape {
+    pub kind: Kind,
+    /// Devices on each node, most first.
+    pub per_node: Vec<u32>,
+}
+
+impl Shape {
+    pub fn devices(&self) -> u32 {
+        self.per_node.iter().sum()
+    }
+}
+
+/// A stretch of a job's course at one speed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    pub rate: Rate,
+    /// Work at which the speed may change; none: never.
+    pub until: Option<Work>,
+}
+
+/// How fast a job is on which devices, possibly changing as it goes on.
+pub trait Speed: fmt::Debug + Send + Sync {
+    fn stretch(&self, done: Work, shape: &Shape) -> Stretch;
+}
+
+/// One row of a trace. Times are counted from the trace's start.
+#[derive(Debug, Clone)]
+pub struct JobSpec {
+    pub id: String,
+    pub submit: Time,
+    pub devices: DeviceRange,
+    /// What there is to do. Strategies see [`Self::estimate`] instead.
+    pub work: Work,
+    pub estimate: Work,
+    /// None: [`Rate::ONE`] on the requested devices, wherever they are.
+    pub speed: Option<Arc<dyn Speed>>,
+    /// From getting devices to the first step, at each start.
+    pub start_overhead: Span,
+    /// Work since the last checkpoint is lost with a node; zero: a checkpoint at every instant.
+    pub checkpoint_interval: Span,
+    /// Names the model, where a trace does.
+    pub model: String,
+    pub tenant: String,
+    pub class: Class,
+    /// Share of this job beside others of its class.
+    pub weight: f64,
+    pub deadline: Option<Time>,
+    pub preemptible: bool,
+    /// What it reads; each of its workers must be where all of them may be held.
+    pub shards: Vec<Shard>,
+    /// Device models it runs on, by name; empty: all.
+    pub kinds: Vec<String>,
+}
+
+impl JobSpec {
+    /// A gang of `devices` that runs for `duration` once it has them.
+    pub fn rigid(id: impl Into<String>, submit: Time, devices: u32, duration: Span) -> JobSpec {
+        let work = Work::taking(duration);
+        JobSpec {
+            id: id.into(),
+            submit,
+            devices: DeviceRange::rigid(devices),
+            work,
+            estimate: work,
+            speed: None,
+            start_overhead: Span(0),
+            checkpoint_interval: Span(0),
+            model: String::new(),
+            tenant: String::new(),
+            class: Class::Normal,
+            weight: 1.0,
+            deadline: None,
+            preemptible: true,
+            shards: Vec::new(),
+            kinds: Vec::new(),
+        }
+    }
+
+    /// The pools that may run it: those of zones that may hold its data, with devices it can use. This is a hard
+    /// limit; nothing weighs against it.
+    ///
+    /// # Errors
+    /// If the rule of a shard makes no sense in this fleet.
+    pub fn allowed_pools(&self, fleet: &Fleet) -> Result<PoolSet, ResidencyError> {
+        let zones = self.shards.iter().map(|shard| allowed_zones(shard, &fleet.zones));
+        let zones = zones.collect::<Result<Vec<_>, _>>()?;
+        let allowed = |pool: &Pool| {
+            let zone = &fleet.zone(pool.zone).name;
+            let usable = self.kinds.is_empty() || self.kinds.contains(&fleet.kinds[pool.kind.index()]);
+            usable && zones.iter().all(|zones| zones.contains(zone))
+        };
+        Ok(fleet.pool_indices().filter(|index| allowed(fleet.pool(*index))).collect())
+    }
+}
+
+/// Most jobs of one workload.
+pub const MAX_JOBS: usize = 4 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkloadError {
+    #[error("there are no jobs")]
+    Empty,
+    #[error("there are {0} jobs, {MAX_JOBS} is the most")]
+    TooMany(usize),
+    #[error("row {row}: job `{id}` is there twice, first in row {first}")]
+    Duplicate { row: usize, first: usize, id: String },
+    #[error(
+        "row {row}: job `{id}` asks for {asked} devices: there must be at least one, and min <= requested <= max"
+    )]
+    Devices { row: usize, id: String, asked: String },
+}
+
+/// The jobs of a trace, by submission, then by row.
+#[derive(Debug, Clone, Default)]
+pub struct Workload {
+    jobs: Vec<JobSpec>,
+}
+
+impl Workload {
+    /// Sorts rows by submission; rows of one instant keep their order.
+    ///
+    /// # Errors
+    /// If there are none or too many, if two share an id, or if one asks for no devices. Rows count from 1.
+    pub fn new(mut jobs: Vec<JobSpec>) -> Result<Workload, WorkloadError> {
+        if jobs.is_empty() {
+            return Err(WorkloadError::Empty);
+        }
+        if jobs.len() > MAX_JOBS {
+            return Err(WorkloadError::TooMany(jobs.len()));
+        }
+        let mut by_id: Vec<(&str, usize)> =
+            jobs.iter().zip(1..).map(|(job, row)| (job.id.as_str(), row)).collect();
+        by_id.sort_unstable();
+        if let Some(pair) = by_id.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let ((id, first), (_, row)) = (pair[0], pair[1]);
+            return Err(WorkloadError::Duplicate { row, first, id: id.to_owned() });
+        }
+        for (job, row) in jobs.iter().zip(1..) {
+            let DeviceRange { min, requested, max } = job.devices;
+            if min == 0 || requested < min || max < requested {
+                let asked = format!("{min}..{requested}..{max}");
+                return Err(WorkloadError::Devices { row, id: job.id.clone(), asked });
+            }
+        }
+        jobs.sort_by_key(|job| job.submit);
+        Ok(Workload { jobs })
+    }
+
+    pub fn jobs(&self) -> &[JobSpec] {
+        &self.jobs
+    }
+
+    pub fn jobs_mut(&mut self) -> impl Iterator<Item = &mut JobSpec> {
+        self.jobs.iter_mut()
+    }
+
+    pub fn into_jobs(self) -> Vec<JobSpec> {
+        self.jobs
+    }
+
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}

@@ -1,0 +1,186 @@
+//! Rehearses a workload under a strategy: time jumps from one event to the next.
+//!
+//! At one instant completions come first, then submissions, then one decision. The same inputs give the same outcome to
+//! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
+
+mod outcome;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use hcrun_protocol::time::Time;
+
+use crate::fleet::Fleet;
+use crate::job::{JobIndex, Workload};
+use crate::state::{Phase, State, Stop};
+use crate::strategy::{Action, Decision, Pace, Strategy};
+
+pub use outcome::{JobOutcome, Outcome};
+
+/// How often every count is compared with the sum of its parts. Totals are compared at each event in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checks {
+    #[default]
+    Totals,
+    /// At each event; slow.
+    Everything,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SimulationError {
+    #[error("{strategy} stands still at {at_s} s with {waiting} jobs waiting; the first is `{first}`")]
+    Stuck { strategy: &'static str, at_s: u64, waiting: usize, first: String },
+    #[error("{strategy} goes on past the year 5000 of the trace with {left} jobs not done")]
+    Endless { strategy: &'static str, left: usize },
+}
+
+/// Runs `workload` to its end.
+///
+/// # Errors
+/// If jobs are left that the strategy never starts.
+pub fn simulate(
+    fleet: &Arc<Fleet>,
+    workload: Workload,
+    strategy: &mut Strategy,
+    checks: Checks,
+) -> Result<Outcome, SimulationError> {
+    let mut simulation = Simulation::new(fleet, workload, checks);
+    simulation.run(strategy)?;
+    Ok(Outcome::of(&simulation.state, simulation.busy, simulation.decisions))
+}
+
+struct Simulation {
+    state: State,
+    submitted: usize,
+    /// When running jobs will be done or change speed, with the start they belong to.
+    ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
+    wake: Option<Time>,
+    checks: Checks,
+    /// Device microseconds held.
+    busy: u128,
+    decisions: u64,
+}
+
+/// After which a simulation is taken for endless.
+const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
+
+impl Simulation {
+    fn new(fleet: &Arc<Fleet>, workload: Workload, checks: Checks) -> Simulation {
+        let state = State::new(Arc::clone(fleet), workload);
+        Simulation { state, submitted: 0, ends: BinaryHeap::new(), wake: None, checks, busy: 0, decisions: 0 }
+    }
+
+    fn run(&mut self, strategy: &mut Strategy) -> Result<(), SimulationError> {
+        while let Some(now) = self.next_event() {
+            if now > LAST {
+                let left = self.state.waiting_count() + self.state.running_count();
+                return Err(SimulationError::Endless { strategy: strategy.name, left });
+            }
+            self.advance(now);
+            self.end_and_submit(now);
+            let is_round = self.wake.is_some_and(|wake| wake <= now);
+            if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
+                let decisions = strategy.decide(&self.state);
+                self.state.forget_changes();
+                decisions.into_iter().for_each(|decision| self.apply(decision));
+            }
+            self.check();
+            let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
+            self.wake = if active { strategy.next_wake(&self.state) } else { None };
+        }
+        self.stuck(strategy)
+    }
+
+    fn next_event(&mut self) -> Option<Time> {
+        while let Some(Reverse((_, job, start))) = self.ends.peek() {
+            let job = self.state.job(*job);
+            if job.phase == Phase::Running && job.starts == *start {
+                break;
+            }
+            self.ends.pop();
+        }
+        let end = self.ends.peek().map(|Reverse((at, ..))| *at);
+        let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
+        let next = [end, submit].into_iter().flatten().min();
+        // Waking up changes nothing once nothing can happen any more; a queue that stands still is found below.
+        next.map_or_else(
+            || self.wake.filter(|_| self.state.running_count() > 0),
+            |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
+        )
+    }
+
+    fn advance(&mut self, now: Time) {
+        let elapsed = u128::from(now.since(self.state.now()).0);
+        self.busy += elapsed * u128::from(self.state.used());
+        self.state.advance(now);
+    }
+
+    fn end_and_submit(&mut self, now: Time) {
+        while let Some(Reverse((at, index, start))) =
+            self.ends.peek().copied().filter(|Reverse((at, ..))| *at <= now)
+        {
+            self.ends.pop();
+            let job = self.state.job(index);
+            if job.phase != Phase::Running || job.starts != start {
+                continue;
+            }
+            debug_assert!(at == now, "events are taken in order");
+            if job.is_complete(now) {
+                self.state.complete(index);
+            } else {
+                self.state.set_rate(index);
+                self.watch(index);
+            }
+        }
+        while self.state.jobs().get(self.submitted).is_some_and(|job| job.spec.submit <= now) {
+            self.state.submit(JobIndex::from_index(self.submitted));
+            self.submitted += 1;
+        }
+    }
+
+    fn apply(&mut self, decision: Decision) {
+        self.decisions += 1;
+        let Decision { job, action, .. } = decision;
+        match action {
+            Action::Refuse => self.state.refuse(job),
+            Action::Stop => self.state.stop(job, Stop::Preempted),
+            Action::Start(allocation) => {
+                self.state.start(job, allocation);
+                self.watch(job);
+            }
+            Action::Move(allocation) => {
+                self.state.stop(job, Stop::Moved);
+                self.state.start(job, allocation);
+                self.watch(job);
+            }
+        }
+    }
+
+    fn watch(&mut self, index: JobIndex) {
+        let job = self.state.job(index);
+        if let Some(at) = job.next_change() {
+            self.ends.push(Reverse((at, index, job.starts)));
+        }
+    }
+
+    fn check(&self) {
+        match self.checks {
+            Checks::Totals => self.state.check_totals(),
+            Checks::Everything => self.state.check(),
+        }
+    }
+
+    fn stuck(&self, strategy: &Strategy) -> Result<(), SimulationError> {
+        let first =
+            self.state.jobs().iter().find(|job| job.phase == Phase::Waiting || job.phase == Phase::Running);
+        first.map_or(Ok(()), |first| {
+            Err(SimulationError::Stuck {
+                strategy: strategy.name,
+                at_s: self.state.now().0 / 1_000_000,
+                waiting: self.state.waiting_count(),
+                first: first.spec.id.clone(),
+            })
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! What came of a simulation.
+
+use hcrun_protocol::time::{Span, Time};
+
+use crate::state::{Phase, State};
+
+/// One job's course.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOutcome {
+    pub submit: Time,
+    pub first_start: Option<Time>,
+    pub end: Option<Time>,
+    pub devices: u32,
+    pub preemptions: u32,
+    pub losses: u32,
+    pub starts: u32,
+    pub refused: bool,
+}
+
+impl JobOutcome {
+    /// From submission to completion; none for a job that was refused.
+    pub fn completion_time(&self) -> Option<Span> {
+        self.end.filter(|_| !self.refused).map(|end| end.since(self.submit))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// In the order of submission.
+    pub jobs: Vec<JobOutcome>,
+    pub makespan: Span,
+    /// Device microseconds held.
+    pub busy: u128,
+    pub devices: u64,
+    pub decisions: u64,
+}
+
+impl Outcome {
+    pub(super) fn of(state: &State, busy: u128, decisions: u64) -> Outcome {
+        let jobs = state.jobs().iter().map(|job| JobOutcome {
+            submit: job.spec.submit,
+            first_start: job.first_start,
+            end: job.ended,
+            devices: job.spec.devices.requested,
+            preemptions: job.preemptions,
+            losses: job.losses,
+            starts: job.starts,
+            refused: job.phase == Phase::Refused,
+        });
+        let jobs: Vec<JobOutcome> = jobs.collect();
+        let ends = jobs.iter().filter(|job| !job.refused).filter_map(|job| job.end);
+        let makespan = ends.max().unwrap_or(Time::ZERO).since(Time::ZERO);
+        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions }
+    }
+
+    /// Of completed jobs, shortest first.
+    pub fn completion_times(&self) -> Vec<Span> {
+        let mut times: Vec<Span> = self.jobs.iter().filter_map(JobOutcome::completion_time).collect();
+        times.sort_unstable();
+        times
+    }
+
+    pub fn preemptions(&self) -> u64 {
+        self.jobs.iter().map(|job| u64::from(job.preemptions)).sum()
+    }
+
+    /// Device time held, of all there was until the last completion.
+    pub fn utilisation(&self) -> f64 {
+        let all = u128::from(self.makespan.0) * u128::from(self.devices);
+        if all == 0 { 0.0 } else { self.busy as f64 / all as f64 }
+    }
+}

@@ -1,0 +1,29 @@
+//! Who may wait.
+
+use crate::state::{Job, State};
+use crate::strategy::Admit;
+
+/// Refuses what an empty fleet could not run, and says what it could.
+#[derive(Debug, Clone, Copy)]
+pub struct FitsFleet;
+
+impl Admit for FitsFleet {
+    fn admit(&self, state: &State, job: &Job) -> Result<(), String> {
+        let fleet = &state.fleet;
+        let pools = job.spec.allowed_pools(fleet).map_err(|error| error.to_string())?;
+        if pools.is_empty() {
+            let models = match job.spec.kinds.is_empty() {
+                true => String::new(),
+                false => format!(" with devices of model {}", job.spec.kinds.join(" or ")),
+            };
+            return Err(format!("no pool{models} is in a zone that may hold its data"));
+        }
+        let (wanted, most) = (u64::from(job.spec.devices.min), fleet.devices_in(pools));
+        if wanted > most {
+            return Err(format!(
+                "it asks for {wanted} devices; the largest request that could ever run is {most}"
+            ));
+        }
+        Ok(())
+    }
+}

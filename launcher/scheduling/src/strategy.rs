@@ -1,0 +1,210 @@
+//! A strategy: five stages, each a small trait, and the walk through the queue that they steer.
+//!
+//! | stage | asks |
+//! | --- | --- |
+//! | [`Admit`] | may the job wait at all? |
+//! | [`Order`] | who is looked at first? |
+//! | [`Size`] | how many devices, of which model? |
+//! | [`Place`] | which nodes? |
+//! | [`Mode`] | which pools: private, on-demand, spot? |
+//!
+//! Each decides one thing and gives a [`Reason`] that a person understands. A new policy is one file with one of these traits
+//! and one line in [`crate::strategies`].
+
+mod displace;
+mod joint;
+mod queue;
+mod walk;
+
+use std::fmt;
+
+use hcrun_protocol::time::{Span, Time};
+
+use crate::fleet::PoolSet;
+use crate::free::{Allocation, Free};
+use crate::job::JobIndex;
+use crate::state::{Job, State};
+
+pub use walk::{Stages, Strategy};
+
+/// Jobs with smaller keys go first; ties go to the job that was submitted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub u128);
+
+impl Key {
+    /// Keeps the order of numbers, NaN last.
+    pub fn from_f64(number: f64) -> Key {
+        let bits = number.to_bits();
+        // Negative numbers sort backwards as integers, positive ones after them.
+        Key(u128::from(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }))
+    }
+}
+
+/// When keys change without anything happening to their job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// While it runs, at most.
+    Running,
+    /// With time, also while it waits: all keys are computed at each decision.
+    Always,
+}
+
+/// Whether those behind a job that does not fit may go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discipline {
+    /// The head of the queue blocks all behind it.
+    Strict,
+    /// Whoever fits goes.
+    Skip,
+}
+
+/// Whether running jobs give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preemption {
+    /// What runs, runs to its end.
+    Never,
+    /// Running jobs stand in line with the waiting ones at each decision.
+    ByOrder,
+    /// A waiting job takes the fewest whole jobs of a lower class that have run for some time.
+    ByClass { min_runtime: Span },
+}
+
+/// When a strategy wants to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Whenever a job arrives or ends, or a node comes or goes.
+    Events,
+    /// In rounds of this length, and not between them.
+    Rounds(Span),
+    /// At events, and at the latest after this time.
+    EventsAndRounds(Span),
+}
+
+/// Why a job was started, stopped or refused; the words of `hcrun why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// First in line, and it fits.
+    Next,
+    /// Fits, while this job ahead of it does not.
+    Ahead { of: JobIndex },
+    /// Its devices go to jobs before it in line.
+    Overtaken,
+    /// Its devices go to this job of a higher class.
+    Yields { to: JobIndex },
+    /// Another number of devices, or another model, is worth more.
+    Resized { from: u32, to: u32 },
+    /// Not worth devices now, in these words.
+    Paused(&'static str),
+    /// Can never run, in these words.
+    Impossible(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Next => f.write_str("next in line, and its devices are free"),
+            Reason::Ahead { of } => write!(f, "fits into what job #{} ahead of it cannot use", of.0),
+            Reason::Overtaken => f.write_str("jobs before it in line take its devices"),
+            Reason::Yields { to } => write!(f, "job #{} is of a higher class and takes its devices", to.0),
+            Reason::Resized { from, to } => write!(f, "{to} devices are worth more than {from}"),
+            Reason::Paused(why) => f.write_str(why),
+            Reason::Impossible(why) => f.write_str(why),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Refuse,
+    Start(Allocation),
+    Stop,
+    /// Stop and start at once on other devices.
+    Move(Allocation),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    pub job: JobIndex,
+    pub action: Action,
+    pub reason: Reason,
+}
+
+/// What a job should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    pub devices: u32,
+    /// On which of its pools.
+    pub pools: PoolSet,
+}
+
+/// Decides whether a job may wait.
+pub trait Admit: fmt::Debug {
+    /// # Errors
+    /// Why the job can never run, with the largest request that could.
+    fn admit(&self, state: &State, job: &Job) -> Result<(), String>;
+}
+
+/// Decides who is looked at first.
+pub trait Order: fmt::Debug {
+    fn key(&self, state: &State, job: &Job) -> Key;
+
+    fn refresh(&self) -> Refresh {
+        Refresh::Running
+    }
+
+    /// Called before each decision.
+    fn prepare(&mut self, _state: &State) {}
+
+    /// When a running job's place in line may change by itself.
+    fn next_change(&self, _state: &State) -> Option<Time> {
+        None
+    }
+}
+
+/// Decides how many devices a job gets, and on which of its pools.
+pub trait Size: fmt::Debug {
+    /// Whether the sizes of all jobs are decided together. Then running jobs are resized and paused as well.
+    fn is_joint(&self) -> bool {
+        false
+    }
+
+    /// Called before each joint decision, with the jobs that wait or run in their order.
+    fn prepare(&mut self, _state: &State, _active: &[JobIndex]) {}
+
+    /// # Errors
+    /// Why the job gets nothing now.
+    fn size(&self, state: &State, index: JobIndex, job: &Job) -> Result<Want, &'static str>;
+}
+
+/// Decides which nodes.
+pub trait Place: fmt::Debug {
+    /// Devices out of `free`, or none if there is no such place. Equal requests fail alike: the walk does not ask twice.
+    fn place(&mut self, state: &State, free: &Free, job: &Job, want: &Want) -> Option<Allocation>;
+}
+
+/// Decides on which terms devices are held.
+pub trait Mode: fmt::Debug {
+    /// Called before each decision.
+    fn prepare(&mut self, _state: &State) {}
+
+    /// Those of the job's pools that may be used now; none: it waits.
+    fn pools(&self, state: &State, index: JobIndex, job: &Job) -> PoolSet;
+
+    /// When the answer may change by itself.
+    fn next_change(&self, _state: &State) -> Option<Time> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_the_order_of_numbers() {
+        let numbers = [f64::NEG_INFINITY, -2.5, -1e-300, 0.0, 1e-300, 3.0, f64::INFINITY];
+        let keys: Vec<Key> = numbers.iter().map(|number| Key::from_f64(*number)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+        assert!(Key::from_f64(f64::NAN) > Key::from_f64(f64::INFINITY));
+    }
+}
