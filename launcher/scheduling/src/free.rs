@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 use crate::fleet::{Fleet, NodeIndex, PoolIndex, PoolSet};
 
 /// Devices of nodes, sorted by node, each node once and with at least one device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Allocation(Vec<(NodeIndex, u32)>);
+pub struct Allocation(SmallVec<[(NodeIndex, u32); 2]>);
 
 impl Allocation {
     /// From nodes in any order; parts of one node are added up.
-    pub fn new(mut parts: Vec<(NodeIndex, u32)>) -> Allocation {
+    pub fn new(parts: impl IntoIterator<Item = (NodeIndex, u32)>) -> Allocation {
+        let mut parts: SmallVec<[(NodeIndex, u32); 2]> = parts.into_iter().collect();
         parts.sort_unstable();
         parts.dedup_by(|next, kept| {
             let same = next.0 == kept.0;

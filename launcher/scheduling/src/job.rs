@@ -81,13 +81,14 @@ pub trait Speed: fmt::Debug + Send + Sync {
 
 /// One row of a trace. Times are counted from the trace's start.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct JobSpec {
-    pub id: String,
-    pub submit: Time,
-    pub devices: DeviceRange,
     /// What there is to do. Strategies see [`Self::estimate`] instead.
     pub work: Work,
     pub estimate: Work,
+    pub devices: DeviceRange,
+    pub submit: Time,
+    pub id: String,
     /// None: [`Rate::ONE`] on the requested devices, wherever they are.
     pub speed: Option<Arc<dyn Speed>>,
     /// From getting devices to the first step, at each start.

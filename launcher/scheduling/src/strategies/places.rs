@@ -17,7 +17,7 @@ impl Place for Pack {
                 continue;
             }
             return Some(match free.best_fit(pool, want.devices) {
-                Some(node) => Allocation::new(vec![(node, want.devices)]),
+                Some(node) => Allocation::new([(node, want.devices)]),
                 None => emptiest(free, &[pool], want.devices),
             });
         }

@@ -79,7 +79,6 @@ impl Strategy {
     }
 
     fn take_in(&mut self, state: &State, decisions: &mut Vec<Decision>) {
-        let mut left_running = false;
         for change in state.changes() {
             let job = state.job(change.job);
             if job.phase != change.phase {
@@ -94,7 +93,7 @@ impl Strategy {
                     }
                 },
                 Phase::Waiting => {
-                    left_running = true;
+                    self.running.retain(|(_, job)| *job != change.job);
                     self.enqueue(state, change.job);
                 }
                 Phase::Running => {
@@ -104,14 +103,11 @@ impl Strategy {
                     }
                 }
                 Phase::Done | Phase::Refused => {
-                    left_running = true;
+                    self.running.retain(|(_, job)| *job != change.job);
                     self.queue.remove(change.job);
                 }
                 Phase::Future => {}
             }
-        }
-        if left_running {
-            self.running.retain(|(_, job)| state.job(*job).phase == Phase::Running);
         }
         if self.order.refresh() == Refresh::Always {
             let waiting: Vec<JobIndex> = self.queue.jobs().collect();
