@@ -178,54 +178,58 @@ impl Strategy {
         self.running.sort();
         let (mut open, mut free) = (state.capacity().clone(), state.free().clone());
         let mut starts = Vec::new();
-        let mut running = self.running.iter().copied().peekable();
+        let mut running = self.running.as_slice();
         let mut walk = self.queue.walk();
         walk.skip_larger(open.total());
         while open.total() > 0 {
-            let waiting = walk.peek();
-            let next = match (running.peek(), waiting) {
-                (Some(runs), Some((key, index, _))) if (key, index) < *runs => waiting,
-                (None, Some(_)) => waiting,
-                (Some(_), _) => None,
-                (None, None) => break,
-            };
-            match next {
-                None => {
-                    let (_, index) = running.next().expect("it was seen");
-                    let job = state.job(index);
-                    if open.has(&job.allocation) {
-                        open.take(&state.fleet, &job.allocation);
-                    } else {
-                        stop(index, decisions);
-                    }
+            let head = walk.peek();
+            // All running jobs before the next waiting one.
+            while let Some(((key, index), rest)) = running.split_first() {
+                if head.is_some_and(|(first, waiting, _)| (first, waiting) < (*key, *index)) {
+                    break;
                 }
-                Some((key, index, request)) => {
-                    let (size, mode, place) = (&*self.size, &*self.mode, &mut *self.place);
-                    let placed = match place_waiting(size, mode, place, state, &free, index) {
-                        Placed::At(allocation) => {
-                            free.take(&state.fleet, &allocation);
-                            Placed::At(allocation)
-                        }
-                        _ => place_waiting(size, mode, place, state, &open, index),
-                    };
-                    match placed {
-                        Placed::At(allocation) => {
-                            open.take(&state.fleet, &allocation);
-                            let passed = walk.passed_before(key, index);
-                            let reason = passed.map_or(Reason::Next, |of| Reason::Ahead { of });
-                            starts.push(Decision { job: index, action: Action::Start(allocation), reason });
-                            walk.next();
-                        }
-                        Placed::Nowhere(want) if same(want, request) => {
-                            walk.skip_lines(|other| *other == request);
-                        }
-                        Placed::Nowhere(_) | Placed::Paused => walk.pass(),
-                    }
+                running = rest;
+                let allocation = &state.job(*index).allocation;
+                if open.has(allocation) {
+                    open.take(&state.fleet, allocation);
+                } else {
+                    stop(*index, decisions);
                 }
             }
             walk.skip_larger(open.total());
+            let Some((key, index, request)) = walk.peek() else { break };
+            if head != walk.peek() {
+                continue;
+            }
+            let (size, mode, place) = (&*self.size, &*self.mode, &mut *self.place);
+            let placed = match place_waiting(size, mode, place, state, &free, index) {
+                Placed::At(allocation) => {
+                    free.take(&state.fleet, &allocation);
+                    Placed::At(allocation)
+                }
+                _ => place_waiting(size, mode, place, state, &open, index),
+            };
+            match placed {
+                Placed::At(allocation) => {
+                    open.take(&state.fleet, &allocation);
+                    let passed = walk.passed_before(key, index);
+                    let reason = passed.map_or(Reason::Next, |of| Reason::Ahead { of });
+                    starts.push(Decision { job: index, action: Action::Start(allocation), reason });
+                    walk.next();
+                }
+                Placed::Nowhere(want) if same(want, request) => walk.skip_lines(|other| *other == request),
+                Placed::Nowhere(_) | Placed::Paused => walk.pass(),
+            }
         }
-        running.for_each(|(_, index)| stop(index, decisions));
+        // What is open now is too small for all that is left in line; a running job may still fit into it.
+        for (_, index) in running {
+            let allocation = &state.job(*index).allocation;
+            if open.has(allocation) {
+                open.take(&state.fleet, allocation);
+            } else {
+                stop(*index, decisions);
+            }
+        }
         decisions.append(&mut starts);
     }
 }
