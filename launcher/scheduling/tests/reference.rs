@@ -35,9 +35,7 @@ fn every_figure_equals_the_reference_simulator() {
         let workload = traces::read(format, &std::fs::read_to_string(folder.join(path)).unwrap()).unwrap();
         let fleet = Arc::new(Fleet::flat(devices.parse().unwrap()).unwrap());
         let mut strategy = strategies::by_name(&policy.to_lowercase()).unwrap();
-        let started = std::time::Instant::now();
         let outcome = simulate(&fleet, workload, &mut strategy, Checks::Totals).unwrap();
-        eprintln!("{path} {policy} {:?}", started.elapsed());
         let times = outcome.completion_times();
         assert_eq!(times.len().to_string(), jobs, "{path} {policy}");
         assert_eq!(outcome.preemptions().to_string(), preemptions, "{path} {policy}: preemptions");
