@@ -35,9 +35,19 @@ pub struct Timeline {
     stride: usize,
     skipped: usize,
     slices: Vec<Slice>,
-    open: Vec<(JobIndex, u32, Vec<(PoolIndex, u32)>, Time)>,
+    open: Vec<Open>,
     /// Slices that found no place any more.
     left_out: u64,
+}
+
+/// A job that still runs.
+#[derive(Debug, Clone)]
+struct Open {
+    job: JobIndex,
+    /// Which of its starts it is.
+    start: u32,
+    pools: Vec<(PoolIndex, u32)>,
+    from: Time,
 }
 
 /// Kept at most; every other one goes when there are more.
@@ -79,29 +89,20 @@ impl Timeline {
     }
 
     fn close(&mut self, state: &State) {
-        let now = state.now();
-        let ended = |(job, starts, ..): &(JobIndex, u32, Vec<(PoolIndex, u32)>, Time)| {
-            let job = state.job(*job);
-            job.phase != Phase::Running || job.starts != *starts
-        };
+        let to = state.now();
         let (slices, left_out) = (&mut self.slices, &mut self.left_out);
-        self.open.retain(|entry| {
-            let over = ended(entry);
-            if over {
-                for (pool, devices) in &entry.2 {
-                    match slices.len() < MAX_SLICES {
-                        true => slices.push(Slice {
-                            job: entry.0,
-                            pool: *pool,
-                            devices: *devices,
-                            from: entry.3,
-                            to: now,
-                        }),
-                        false => *left_out += 1,
-                    }
+        self.open.retain(|Open { job, start, pools, from }| {
+            let now = state.job(*job);
+            if now.phase == Phase::Running && now.starts == *start {
+                return true;
+            }
+            for (pool, devices) in pools {
+                match slices.len() < MAX_SLICES {
+                    true => slices.push(Slice { job: *job, pool: *pool, devices: *devices, from: *from, to }),
+                    false => *left_out += 1,
                 }
             }
-            !over
+            false
         });
     }
 
@@ -110,7 +111,7 @@ impl Timeline {
         let begun = state.running().filter(|index| state.job(*index).since == state.now());
         for index in begun {
             let job = state.job(index);
-            if self.open.iter().any(|(open, starts, ..)| *open == index && *starts == job.starts) {
+            if self.open.iter().any(|open| open.job == index && open.start == job.starts) {
                 continue;
             }
             let mut pools: Vec<(PoolIndex, u32)> = Vec::new();
@@ -121,7 +122,7 @@ impl Timeline {
                     None => pools.push((pool, *devices)),
                 }
             }
-            self.open.push((index, job.starts, pools, state.now()));
+            self.open.push(Open { job: index, start: job.starts, pools, from: state.now() });
         }
     }
 }
