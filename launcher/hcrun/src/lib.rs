@@ -10,6 +10,7 @@ pub mod commands;
 pub mod control_socket;
 pub mod failure;
 pub mod job_file;
+mod lab;
 pub mod manifests;
 pub mod output;
 pub mod prepare;

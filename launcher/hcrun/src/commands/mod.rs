@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod compare;
 mod completions;
 mod doctor;
 mod explain;
@@ -12,6 +13,7 @@ mod report;
 mod resume;
 mod run;
 mod shard;
+mod simulate;
 mod status;
 mod stop;
 mod worker;
@@ -33,6 +35,8 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Keep(args) => keep::keep(&args),
         Verb::Plan(args) => plan::plan(&args, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
+        Verb::Simulate(args) => simulate::simulate(&args, output),
+        Verb::Compare(args) => compare::compare(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),
         Verb::Init(args) => init::init(&args, output),
