@@ -419,3 +419,29 @@ fn softmax_of_attention_has_the_same_bits_at_every_level() {
     }
     same_for_both("attention", all::<f32>, all::<f64>);
 }
+
+/// What is promised of attention instead of bits.
+#[test]
+fn attention_in_f32_is_near_that_in_f64() {
+    fn all<T: Real>(length: usize) -> Vec<f64> {
+        let mut draws = Prng::new(length as u64);
+        let mut normals = |elems| -> Vec<T> { (0..elems).map(|_| T::from_f64(draws.normal())).collect() };
+        let shape = attention::Shape { sequences: 2, length, heads: 2, head_width: 8 };
+        let (qkv, dout) = (normals(2 * length * 48), normals(2 * length * 16));
+        let mut scratch = vec![T::ZERO; attention::scratch_elems(length)];
+        let (mut out, mut lse) = (vec![T::ZERO; dout.len()], vec![T::ZERO; 4 * length]);
+        let mut dqkv = vec![T::ZERO; qkv.len()];
+        attention(shape, &qkv, &mut out, &mut lse, &mut scratch);
+        attention_backward(shape, &qkv, &out, &lse, &dout, &mut dqkv, &mut scratch);
+        out.iter().chain(&lse).chain(&dqkv).map(|x| x.to_f64()).collect()
+    }
+    for length in [1, 33, 64, 129] {
+        let exact = all::<f64>(length);
+        for (level, arch) in levels() {
+            for (got, exact) in at(arch, || all::<f32>(length)).iter().zip(&exact) {
+                let error = (got - exact).abs();
+                assert!(error < 1e-5 * exact.abs().max(1.0), "{got} for {exact} by {level}, length {length}");
+            }
+        }
+    }
+}
