@@ -63,6 +63,8 @@ pub enum Verb {
     Simulate(SimulateArgs),
     /// Compare strategies on a trace: a table with confidence intervals, a CSV file and a report to look at
     Compare(CompareArgs),
+    /// Say why a job of a trace is where it is at a moment of its simulation
+    Why(WhyArgs),
     /// Say what an error code means and what to do
     Explain(ExplainArgs),
     /// Print a completion script
@@ -218,6 +220,20 @@ pub struct CompareArgs {
     /// Where the report goes
     #[arg(long, value_name = "FILE", default_value = "comparison.html")]
     pub report: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The job's id in the trace
+    pub job: String,
+    #[command(flatten)]
+    pub lab: LabArgs,
+    /// The strategy
+    #[arg(long, value_name = "NAME")]
+    pub strategy: String,
+    /// Seconds from the first submission [default: the moment after the job's submission]
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod shard;
 mod simulate;
 mod status;
 mod stop;
+mod why;
 mod worker;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Simulate(args) => simulate::simulate(&args, output),
         Verb::Compare(args) => compare::compare(&args, output),
+        Verb::Why(args) => why::why(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),
         Verb::Init(args) => init::init(&args, output),
