@@ -104,7 +104,7 @@ fn stop(report: &Mutex<Option<Report>>, out: &Path) {
     });
     match written {
         None => {
-            eprintln!("error: stopped at the limit; the driver did not answer; compare with `nvidia-smi`")
+            eprintln!("error: stopped at the limit, before a card answered; compare with `nvidia-smi`")
         }
         Some(Ok(path)) => eprintln!("error: stopped at the limit; see {}", path.display()),
         Some(Err(error)) => eprintln!("error: stopped at the limit; {}: {error}", out.display()),
