@@ -42,7 +42,7 @@ pub enum Verb {
     /// Write a small working example into a new directory
     Init(InitArgs),
     /// Check this machine: cores, memory, UDP, limits, run directory
-    Doctor,
+    Doctor(DoctorArgs),
     /// Say who would run where, which shard is held where, and how many bytes would cross each border
     Plan(JobArgs),
     /// Train a job
@@ -77,6 +77,9 @@ pub enum Verb {
     /// Clear up behind a launcher that is killed (started by the launcher)
     #[command(hide = true)]
     Keep(KeepArgs),
+    /// Ask the driver of the GPU and print its answer as JSON (started by `doctor`)
+    #[command(hide = true)]
+    ProbeGpu,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +87,13 @@ pub struct InitArgs {
     /// The directory to make; it must not exist or be empty
     #[arg(default_value = "demo")]
     pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// How long the GPU's driver may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub driver_within_s: u64,
 }
 
 /// What names a job and its settings: the same for `plan` and `run`.
