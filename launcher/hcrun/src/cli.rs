@@ -112,6 +112,12 @@ pub struct JobArgs {
     /// Change one setting of the job file: `--set train.steps=500` (may be repeated)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Let this strategy choose the pools of the job's workers instead of the job file
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// How many workers the strategy places [default: as many as the job file asks for]
+    #[arg(long, value_name = "N", requires = "strategy")]
+    pub workers: Option<usize>,
 }
 
 #[derive(Debug, Args)]
