@@ -18,6 +18,7 @@ mod gpu;
 mod link;
 mod machine;
 mod processes;
+mod products;
 mod talker;
 mod train;
 
@@ -28,6 +29,7 @@ type Bench = (&'static str, &'static str, fn(Words) -> anyhow::Result<()>);
 
 const BENCHES: &[Bench] = &[
     ("engine", engine::USAGE, engine::run),
+    ("products", products::USAGE, products::run),
     ("collectives", collectives::USAGE, collectives::run),
     ("train", train::USAGE, train::run),
     ("gpu", gpu::USAGE, gpu::run),

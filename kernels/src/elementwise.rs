@@ -51,13 +51,6 @@ kernel! {
         }
     }
 
-    /// Sets every row of `y [rows, width]` to `bias [width]`.
-    pub fn broadcast_rows<'a, T>(bias: &'a [T], y: &'a mut [T]) {
-        for row in y.chunks_exact_mut(bias.len()) {
-            row.copy_from_slice(bias);
-        }
-    }
-
     /// Adds the sum over rows of `x [rows, width]` to `sums [width]`.
     pub fn add_row_sums<'a, T>(x: &'a [T], sums: &'a mut [T]) {
         let width = sums.len();

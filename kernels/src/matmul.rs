@@ -1,12 +1,16 @@
-//! Matrix products, single-threaded: a worker is one process with one device. In f32 by the `gemm` crate.
+//! Matrix products, single-threaded: a worker is one process with one device.
 
 mod bf16;
+mod f32;
+mod portable;
 
 use hcrun_protocol::job::Matmul;
 
 use crate::Real;
 
 pub(crate) use self::bf16::matmul_bf16;
+pub(crate) use self::f32::matmul_f32;
+pub(crate) use self::portable::multiply as matmul_portable;
 
 /// A matrix inside a slice: element `(row, column)` lies at `row * row_stride + column * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -92,68 +96,97 @@ pub enum Mode {
     Add,
 }
 
+/// What a product is added to.
+#[derive(Debug, Clone, Copy)]
+pub enum Addend<'a, T> {
+    Zero,
+    /// What is there.
+    Product,
+    /// The same for each row, as long as one.
+    Row(&'a [T]),
+}
+
+impl<T: Real> From<Mode> for Addend<'_, T> {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Store => Addend::Zero,
+            Mode::Add => Addend::Product,
+        }
+    }
+}
+
+impl<'a, T: Real> Addend<'a, T> {
+    /// From a column on.
+    fn from_column(self, column: usize) -> Addend<'a, T> {
+        match self {
+            Addend::Row(row) => Addend::Row(&row[column..]),
+            Addend::Zero | Addend::Product => self,
+        }
+    }
+
+    /// At a column where the product has `c`.
+    fn at(self, column: usize, c: T) -> T {
+        match self {
+            Addend::Zero => T::ZERO,
+            Addend::Product => c,
+            Addend::Row(row) => row[column],
+        }
+    }
+
+    /// Makes a row of the product what is added to.
+    fn put(self, row: &mut [T]) {
+        match self {
+            Addend::Zero => row.fill(T::ZERO),
+            Addend::Product => {}
+            Addend::Row(addend) => row.copy_from_slice(addend),
+        }
+    }
+}
+
 /// As [`matmul`], with factors rounded to `precision` if `T` is f32.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn matmul_in<T: Real>(
+pub fn matmul_in<'a, T: Real>(
     precision: Matmul,
     c: MatrixMut<'_, T>,
-    mode: Mode,
+    addend: impl Into<Addend<'a, T>>,
     scale: T,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
 ) {
     match precision {
-        Matmul::F32 => matmul(c, mode, scale, a, b),
+        Matmul::F32 => matmul(c, addend, scale, a, b),
         Matmul::Bf16 => {
-            check_shapes(&c, &a, &b);
-            T::matmul_bf16(c, mode, scale, a, b);
+            let addend = addend.into();
+            check_shapes(&c, addend, &a, &b);
+            T::matmul_bf16(c, addend, scale, a, b);
         }
     }
 }
 
-fn check_shapes<T>(c: &MatrixMut<'_, T>, a: &Matrix<'_, T>, b: &Matrix<'_, T>) {
+fn check_shapes<T>(c: &MatrixMut<'_, T>, addend: Addend<'_, T>, a: &Matrix<'_, T>, b: &Matrix<'_, T>) {
     let (m, n, k) = (c.layout.rows, c.layout.columns, a.layout.columns);
     assert!(a.layout.rows == m && b.layout.columns == n && b.layout.rows == k, "shapes of a product differ");
+    if let Addend::Row(row) = addend {
+        assert_eq!(row.len(), n, "a row that is added to a product's");
+    }
 }
 
-/// `c = scale · a · b`, or `c += scale · a · b`.
+/// `c = addend + scale · a · b`; a [`Mode`] is an addend.
 ///
 /// # Panics
 /// If the shapes do not fit.
-#[expect(unsafe_code, reason = "gemm takes raw pointers")]
-pub fn matmul<T: Real>(c: MatrixMut<'_, T>, mode: Mode, scale: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
-    let (m, n, k) = (c.layout.rows, c.layout.columns, a.layout.columns);
-    check_shapes(&c, &a, &b);
-    let stride = |elems: usize| isize::try_from(elems).expect("strides are within a slice");
-    // SAFETY: `T` is f32 or f64 (`Real` is implemented for those alone), which gemm supports. Each
-    // pointer covers `span()` elements of a live slice, checked when the matrix was made, and gemm touches
-    // only elements `(row, column)` within the stated shape. `c` is borrowed mutably, so that it overlaps
-    // neither `a` nor `b`, and its rows do not overlap each other, checked when it was made.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.data.as_mut_ptr(),
-            stride(c.layout.column_stride),
-            stride(c.layout.row_stride),
-            mode == Mode::Add,
-            a.data.as_ptr(),
-            stride(a.layout.column_stride),
-            stride(a.layout.row_stride),
-            b.data.as_ptr(),
-            stride(b.layout.column_stride),
-            stride(b.layout.row_stride),
-            T::ONE,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+pub fn matmul<'a, T: Real>(
+    c: MatrixMut<'_, T>,
+    addend: impl Into<Addend<'a, T>>,
+    scale: T,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+) {
+    let addend = addend.into();
+    check_shapes(&c, addend, &a, &b);
+    T::matmul(c, addend, scale, a, b);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use crate::matmul::{self, Matrix, MatrixMut, Mode};
+use crate::matmul::{self, Addend, Matrix, MatrixMut};
 
 /// A float type that the forward and backward kernels are written for.
 pub trait Real:
@@ -35,8 +35,22 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// Written so that loops over it vectorise. NaN stays NaN.
     fn exp(self) -> Self;
+    /// A product, of shapes that fit.
+    fn matmul(
+        c: MatrixMut<'_, Self>,
+        addend: Addend<'_, Self>,
+        scale: Self,
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+    );
     /// A product of factors rounded to bf16; f64, which is there to check gradients, does not round.
-    fn matmul_bf16(c: MatrixMut<'_, Self>, mode: Mode, scale: Self, a: Matrix<'_, Self>, b: Matrix<'_, Self>);
+    fn matmul_bf16(
+        c: MatrixMut<'_, Self>,
+        addend: Addend<'_, Self>,
+        scale: Self,
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+    );
 }
 
 impl Real for f32 {
@@ -97,8 +111,23 @@ impl Real for f32 {
         if self > HIGHEST { f32::INFINITY } else { result }
     }
 
-    fn matmul_bf16(c: MatrixMut<'_, f32>, mode: Mode, scale: f32, a: Matrix<'_, f32>, b: Matrix<'_, f32>) {
-        matmul::matmul_bf16(c, mode, scale, a, b);
+    fn matmul(
+        c: MatrixMut<'_, f32>,
+        addend: Addend<'_, f32>,
+        scale: f32,
+        a: Matrix<'_, f32>,
+        b: Matrix<'_, f32>,
+    ) {
+        matmul::matmul_f32(c, addend, scale, a, b);
+    }
+    fn matmul_bf16(
+        c: MatrixMut<'_, f32>,
+        addend: Addend<'_, f32>,
+        scale: f32,
+        a: Matrix<'_, f32>,
+        b: Matrix<'_, f32>,
+    ) {
+        matmul::matmul_bf16(c, addend, scale, a, b);
     }
 }
 
@@ -131,8 +160,23 @@ impl Real for f64 {
         libm::exp(self)
     }
 
-    fn matmul_bf16(c: MatrixMut<'_, f64>, mode: Mode, scale: f64, a: Matrix<'_, f64>, b: Matrix<'_, f64>) {
-        matmul::matmul(c, mode, scale, a, b);
+    fn matmul(
+        c: MatrixMut<'_, f64>,
+        addend: Addend<'_, f64>,
+        scale: f64,
+        a: Matrix<'_, f64>,
+        b: Matrix<'_, f64>,
+    ) {
+        matmul::matmul_portable(c, addend, scale, a, b);
+    }
+    fn matmul_bf16(
+        c: MatrixMut<'_, f64>,
+        addend: Addend<'_, f64>,
+        scale: f64,
+        a: Matrix<'_, f64>,
+        b: Matrix<'_, f64>,
+    ) {
+        matmul::matmul_portable(c, addend, scale, a, b);
     }
 }
 

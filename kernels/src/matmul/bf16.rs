@@ -9,7 +9,7 @@ mod pack;
 
 use std::cell::RefCell;
 
-use super::{Layout, Matrix, MatrixMut, Mode};
+use super::{Addend, Layout, Matrix, MatrixMut, Mode};
 
 thread_local! {
     /// Packed factors. Kept, so that a step allocates nothing.
@@ -20,22 +20,38 @@ thread_local! {
 /// As [`matmul`](super::matmul), of shapes that fit.
 pub(crate) fn matmul_bf16(
     c: MatrixMut<'_, f32>,
-    mode: Mode,
+    addend: Addend<'_, f32>,
     scale: f32,
     a: Matrix<'_, f32>,
     b: Matrix<'_, f32>,
 ) {
     if avx512::is_available() {
+        let mode = match addend {
+            Addend::Zero => Mode::Store,
+            Addend::Product => Mode::Add,
+            Addend::Row(_) => {
+                let Layout { rows, columns, row_stride, .. } = c.layout;
+                let rows = c.data.chunks_mut(row_stride.max(1)).take(rows);
+                rows.for_each(|row| addend.put(&mut row[..columns]));
+                Mode::Add
+            }
+        };
         ROOM.with_borrow_mut(|(room_a, room_b)| avx512::multiply(c, mode, scale, a, b, (room_a, room_b)));
     } else {
-        multiply_rounded(c, mode, scale, a, b);
+        multiply_rounded(c, addend, scale, a, b);
     }
 }
 
 /// For CPUs without the instruction.
-fn multiply_rounded(c: MatrixMut<'_, f32>, mode: Mode, scale: f32, a: Matrix<'_, f32>, b: Matrix<'_, f32>) {
+fn multiply_rounded(
+    c: MatrixMut<'_, f32>,
+    addend: Addend<'_, f32>,
+    scale: f32,
+    a: Matrix<'_, f32>,
+    b: Matrix<'_, f32>,
+) {
     ROUNDED.with_borrow_mut(|(room_a, room_b)| {
-        super::matmul(c, mode, scale, rounded(a, room_a), rounded(b, room_b));
+        super::matmul(c, addend, scale, rounded(a, room_a), rounded(b, room_b));
     });
 }
 
@@ -63,7 +79,8 @@ mod tests {
     type Multiply = fn(MatrixMut<'_, f32>, Mode, f32, Matrix<'_, f32>, Matrix<'_, f32>);
 
     fn paths() -> Vec<(&'static str, Multiply)> {
-        let mut paths: Vec<(&str, Multiply)> = vec![("portable", multiply_rounded)];
+        let mut paths: Vec<(&str, Multiply)> =
+            vec![("portable", |c, mode, scale, a, b| multiply_rounded(c, mode.into(), scale, a, b))];
         if avx512::is_available() {
             paths.push(("AVX-512 BF16", |c, mode, scale, a, b| {
                 let mut room = (Vec::new(), Vec::new());

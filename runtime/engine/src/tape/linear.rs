@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use hcrun_kernels::Real;
-use hcrun_kernels::elementwise::{add_row_sums, broadcast_rows};
-use hcrun_kernels::matmul::{Matrix, MatrixMut, Mode, matmul_in};
+use hcrun_kernels::elementwise::add_row_sums;
+use hcrun_kernels::matmul::{Addend, Matrix, MatrixMut, Mode, matmul_in};
 
 use super::{Op, Pass, State, Tape, Value};
 
@@ -40,16 +40,13 @@ impl<T: Real> Op<T> for Linear {
     fn forward(&self, params: &[T], pass: &Pass<'_>, state: &mut State<T>) {
         let weight = Matrix::new(&params[self.weight.clone()], self.outputs, self.inputs);
         state.write(self.y, |state, y| {
-            let mode = match &self.bias {
-                Some(bias) => {
-                    broadcast_rows(&params[bias.clone()], y);
-                    Mode::Add
-                }
-                None => Mode::Store,
+            let addend = match &self.bias {
+                Some(bias) => Addend::Row(&params[bias.clone()]),
+                None => Addend::Zero,
             };
             let x = Matrix::new(state.value(self.x), pass.rows, self.inputs);
             let y = MatrixMut::new(y, pass.rows, self.outputs);
-            matmul_in(state.matmul, y, mode, T::ONE, x, weight.transposed());
+            matmul_in(state.matmul, y, addend, T::ONE, x, weight.transposed());
         });
     }
 
