@@ -13,6 +13,7 @@ pub mod failure;
 pub mod job_file;
 mod lab;
 pub mod manifests;
+mod measured;
 pub mod output;
 pub mod prepare;
 pub mod report;

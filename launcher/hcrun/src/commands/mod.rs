@@ -36,7 +36,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Worker(args) => return worker::worker(&args, &global, output),
         Verb::Keep(args) => keep::keep(&args),
         Verb::ProbeGpu => probe_gpu::probe_gpu(output),
-        Verb::Plan(args) => plan::plan(&args, output),
+        Verb::Plan(args) => plan::plan(&args, &global, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Simulate(args) => simulate::simulate(&args, output),
         Verb::Compare(args) => compare::compare(&args, output),

@@ -6,30 +6,37 @@ use hcrun_protocol::plan::{Plan, Traffic};
 use hcrun_scheduling::{Choice, Rejected};
 use serde::Serialize;
 
-use crate::cli::JobArgs;
+use crate::cli::{Global, JobArgs};
 use crate::failure::Result;
+use crate::measured::{self, Measured};
 use crate::output::Output;
 use crate::prepare;
 use crate::report::format::{count, percent, plural, traffic_total};
 
-pub(crate) fn plan(args: &JobArgs, output: &Output) -> Result<()> {
+pub(crate) fn plan(args: &JobArgs, global: &Global, output: &Output) -> Result<()> {
     let prepared = prepare::prepare(args)?;
-    match &prepared.choice {
-        None => output.answer(&prepared.plan, || to_text(&prepared.plan)),
-        Some(choice) => {
-            let answer = Chosen { plan: &prepared.plan, choice };
-            output.answer(&answer, || format!("{}\n{}", to_text(&prepared.plan), choice_text(choice)));
+    let (plan, choice) = (&prepared.plan, prepared.choice.as_ref());
+    let measured = measured::of(&global.runs_dir, plan);
+    let answer = Answer { plan, choice, measured: measured.as_ref() };
+    output.answer(&answer, || {
+        let mut text = to_text(plan);
+        if let Some(measured) = &measured {
+            text = text.replace("time: not measured\n", &format!("{}\n", measured.text()));
         }
-    }
+        text + &choice.map(|choice| format!("\n{}", choice_text(choice))).unwrap_or_default()
+    });
     Ok(())
 }
 
-/// A plan whose pools a strategy chose.
+/// A plan, with what was measured of it before and with the choice of its pools, if a strategy made it.
 #[derive(Serialize)]
-struct Chosen<'a> {
+struct Answer<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
-    choice: &'a Choice,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'a Choice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<&'a Measured>,
 }
 
 fn choice_text(choice: &Choice) -> String {
