@@ -10,6 +10,7 @@
 pub mod fleet;
 mod free;
 pub mod job;
+pub mod packing;
 mod plan;
 pub mod simulator;
 #[cfg_attr(not(test), expect(dead_code, reason = "strategies that solve programs come next"))]

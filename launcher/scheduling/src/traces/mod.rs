@@ -1,6 +1,7 @@
 //! Traces of jobs, as their authors publish them.
 
 mod muri;
+pub mod openb;
 mod philly;
 mod table;
 
