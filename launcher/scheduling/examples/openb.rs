@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let nodes = openb::nodes(&read("openb_node_list_gpu_node.csv")?, &mut models)?;
     let requests: Vec<Request> = openb::requests(&read("openb_pod_list_default.csv")?, &mut models)?;
     let demand = Demand::of(&requests);
-    println!("policy        allocated, % of devices at 130 % demand: mean, least, most   at 100 %   published");
+    println!(
+        "policy        allocated, % of devices at 130 % demand: mean, least, most   at 100 %   published"
+    );
     for (name, published, make) in POLICIES {
         let curves: Vec<_> = (0..seeds)
             .map(|seed| saturate(&nodes, &requests, 130, seed, &mut *make(&demand, seed)))
@@ -43,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let mean = |shares: &[f64]| shares.iter().sum::<f64>() / shares.len() as f64;
         let full = at(130);
-        let (least, most) = (full.iter().copied().fold(100.0, f64::min), full.iter().copied().fold(0.0, f64::max));
+        let (least, most) =
+            (full.iter().copied().fold(100.0, f64::min), full.iter().copied().fold(0.0, f64::max));
         let (full, even) = (mean(&full), mean(&at(100)));
         println!("{name:<12}  {full:40.2} {least:8.2} {most:7.2} {even:10.2} {published:11.1}");
     }

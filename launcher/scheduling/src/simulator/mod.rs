@@ -4,6 +4,7 @@
 //! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
 mod outcome;
+mod overheads;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,6 +18,7 @@ use crate::state::{Phase, State, Stop};
 use crate::strategy::{Action, Decision, Pace, Strategy};
 
 pub use outcome::{JobOutcome, Outcome};
+pub use overheads::Overheads;
 
 /// How often every count is compared with the sum of its parts. Totals are compared at each event in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +85,8 @@ impl Simulation {
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
                 let decisions = strategy.decide(&self.state);
                 self.state.forget_changes();
+                // Devices that one job gives back another may take.
+                decisions.iter().for_each(|decision| self.release(decision));
                 decisions.into_iter().for_each(|decision| self.apply(decision));
             }
             self.check();
@@ -139,18 +143,21 @@ impl Simulation {
         }
     }
 
+    fn release(&mut self, decision: &Decision) {
+        match &decision.action {
+            Action::Stop => self.state.stop(decision.job, Stop::Preempted),
+            Action::Move(_) => self.state.stop(decision.job, Stop::Moved),
+            Action::Refuse | Action::Start(_) => {}
+        }
+    }
+
     fn apply(&mut self, decision: Decision) {
         self.decisions += 1;
         let Decision { job, action, .. } = decision;
         match action {
             Action::Refuse => self.state.refuse(job),
-            Action::Stop => self.state.stop(job, Stop::Preempted),
-            Action::Start(allocation) => {
-                self.state.start(job, allocation);
-                self.watch(job);
-            }
-            Action::Move(allocation) => {
-                self.state.stop(job, Stop::Moved);
+            Action::Stop => {}
+            Action::Start(allocation) | Action::Move(allocation) => {
                 self.state.start(job, allocation);
                 self.watch(job);
             }

@@ -7,6 +7,7 @@ use super::{
     Action, Admit, Decision, Discipline, Key, Mode, Order, Pace, Place, Preemption, Reason, Refresh, Size,
     Want,
 };
+use crate::fleet::Fleet;
 use crate::free::{Allocation, Free};
 use crate::job::JobIndex;
 use crate::state::{Phase, State};
@@ -25,7 +26,7 @@ pub struct Strategy {
     pub pace: Pace,
     pub(super) queue: Queue,
     /// Running jobs by key; nearly sorted from one decision to the next.
-    running: Vec<(Key, JobIndex)>,
+    pub(super) running: Vec<(Key, JobIndex)>,
 }
 
 /// The stages of a strategy; [`Strategy::new`] joins them.
@@ -64,7 +65,10 @@ impl Strategy {
         match self.preemption {
             Preemption::Never => self.start_what_fits(state, &mut decisions),
             Preemption::ByOrder => self.run_the_first(state, &mut decisions),
-            Preemption::ByClass { min_runtime } => self.displace(state, min_runtime, &mut decisions),
+            Preemption::ByClass { min_runtime, patience } => {
+                self.displace(state, min_runtime, patience, &mut decisions);
+            }
+            Preemption::Afresh => self.place_afresh(state, &mut decisions),
         }
         decisions
     }
@@ -75,7 +79,12 @@ impl Strategy {
             Pace::Events => None,
             Pace::Rounds(length) | Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
-        [round, self.order.next_change(state), self.mode.next_change(state)].into_iter().flatten().min()
+        let victim = match self.preemption {
+            Preemption::ByClass { min_runtime, .. } => self.next_victim(state, min_runtime),
+            _ => None,
+        };
+        let changes = [round, self.order.next_change(state), self.mode.next_change(state), victim];
+        changes.into_iter().flatten().min()
     }
 
     fn take_in(&mut self, state: &State, decisions: &mut Vec<Decision>) {
@@ -191,7 +200,7 @@ impl Strategy {
                 running = rest;
                 let allocation = &state.job(*index).allocation;
                 if open.has(allocation) {
-                    open.take(&state.fleet, allocation);
+                    claim(allocation, &mut open, &mut free, &state.fleet);
                 } else {
                     stop(*index, decisions);
                 }
@@ -211,7 +220,7 @@ impl Strategy {
             };
             match placed {
                 Placed::At(allocation) => {
-                    open.take(&state.fleet, &allocation);
+                    claim(&allocation, &mut open, &mut free, &state.fleet);
                     let passed = walk.passed_before(key, index);
                     let reason = passed.map_or(Reason::Next, |of| Reason::Ahead { of });
                     starts.push(Decision { job: index, action: Action::Start(allocation), reason });
@@ -231,6 +240,16 @@ impl Strategy {
             }
         }
         decisions.append(&mut starts);
+    }
+}
+
+/// Takes devices of the open ones. A job that takes held devices beside free ones leaves less free than nobody holds.
+fn claim(allocation: &Allocation, open: &mut Free, free: &mut Free, fleet: &Fleet) {
+    open.take(fleet, allocation);
+    for (node, _) in allocation.parts() {
+        if free.on(*node) > open.on(*node) {
+            free.set(fleet, *node, open.on(*node));
+        }
     }
 }
 

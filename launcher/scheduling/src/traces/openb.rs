@@ -12,7 +12,8 @@ const IGNORED: [&str; 5] = ["qos", "pod_phase", "creation_time", "deletion_time"
 pub fn nodes(text: &str, models: &mut Models) -> Result<Vec<Room>, TableError> {
     Table::new(text, &NODES, &[])?.rows(|row| {
         let what = "a number of devices, at least one and at most 16";
-        let devices = row.parse("gpu", what, |devices: &u8| (1..=MAX_DEVICES).contains(&(*devices).into()))?;
+        let devices =
+            row.parse("gpu", what, |devices: &u8| (1..=MAX_DEVICES).contains(&(*devices).into()))?;
         let model = model(row, "model", row.text("model"), models)?;
         Ok(Room::empty(amount(row, "cpu_milli")?, amount(row, "memory_mib")?, devices, model))
     })

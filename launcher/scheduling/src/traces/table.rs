@@ -33,6 +33,16 @@ pub(crate) struct Row<'t> {
 impl<'a> Table<'a> {
     /// Reads the header: it must have all `needed` columns, and no others than these and `ignored`.
     pub(crate) fn new(text: &'a str, needed: &[&str], ignored: &[&str]) -> Result<Table<'a>, TableError> {
+        let table = Table::with(text, needed)?;
+        let known = |column: &String| needed.contains(&column.as_str()) || ignored.contains(&column.as_str());
+        match table.columns.iter().find(|column| !known(column)) {
+            Some(unknown) => Err(TableError::Unknown(unknown.clone(), [needed, ignored].concat().join(", "))),
+            None => Ok(table),
+        }
+    }
+
+    /// Reads the header: it must have all `needed` columns, whatever else it has.
+    pub(crate) fn with(text: &'a str, needed: &[&str]) -> Result<Table<'a>, TableError> {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| row_error(1, &error))?;
         let columns: Vec<String> = header.iter().map(str::to_owned).collect();
@@ -40,10 +50,6 @@ impl<'a> Table<'a> {
             return Err(TableError::Empty);
         }
         for (index, column) in columns.iter().enumerate() {
-            if !needed.contains(&column.as_str()) && !ignored.contains(&column.as_str()) {
-                let known = [needed, ignored].concat().join(", ");
-                return Err(TableError::Unknown(column.clone(), known));
-            }
             if columns[..index].contains(column) {
                 return Err(TableError::Twice(column.clone()));
             }
@@ -52,6 +58,10 @@ impl<'a> Table<'a> {
             return Err(TableError::Missing((*missing).to_owned(), columns.join(", ")));
         }
         Ok(Table { reader, columns })
+    }
+
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
     }
 
     /// Each row through `read`, in order.
