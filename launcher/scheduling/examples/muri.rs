@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hcrun_protocol::time::Span;
 use hcrun_scheduling::simulator::{Checks, Overheads, simulate};
 use hcrun_scheduling::{Fleet, strategies, traces};
 

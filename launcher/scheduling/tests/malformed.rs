@@ -49,6 +49,7 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("muri", MURI, "a,-1,0,m,5\n", "line 2, column `num_gpu`: `-1` is not a number of devices"),
     ("muri", MURI, "a,1,0,m,5\nb,1,0,m,5\na,1,9,m,5\n", "line 4: job `a` is there twice, first in line 2"),
     ("muri", MURI, "a,1,0,m\n", "line 2: it has 4 fields, the header has 5"),
+    ("muri", MURI, "a,1,0,m,5\n\nb,1\n", "line 4: it has 2 fields, the header has 5"),
     ("muri", MURI, "a,1,NaN,m,5\n", "line 2, column `submit_time`: `NaN` is not a time"),
     ("muri", MURI, "a,1,1e300,m,5\n", "line 2, column `submit_time`: `1e300` is not a time"),
     ("muri", "job_id,num_gpu,submit_time,model_name\n", "", "line 1: column `duration` is missing"),

@@ -101,7 +101,7 @@ fn check_victims(state: &State, decisions: &[Decision], stopped: &mut BTreeSet<(
 #[test]
 fn victims_are_few_of_lower_classes_and_have_run_for_some_time() {
     let mut preemptions = 0;
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut prng = Prng::keyed(&[seed]);
         let fleet = Arc::new(Fleet::uniform(1 + u32::try_from(prng.below(4)).unwrap(), 12).unwrap());
         let jobs = (0..120).map(|row| random_job(row, 60_000, &mut prng)).collect();
@@ -113,17 +113,17 @@ fn victims_are_few_of_lower_classes_and_have_run_for_some_time() {
         });
         preemptions += stopped.len();
     }
-    assert!(preemptions > 500, "the workloads preempt: {preemptions}");
+    assert!(preemptions > 300, "the workloads preempt: {preemptions}");
 }
 
 #[test]
 fn a_large_job_has_its_turn_although_small_ones_keep_coming() {
     let (hour, day) = (3_600, 86_400);
-    for seed in 0..6 {
+    for seed in 0..3 {
         let mut prng = Prng::keyed(&[seed, 1]);
         let fleet = Arc::new(Fleet::flat(8).unwrap());
-        // More work than there are devices, for twenty days; something always fits that is not large.
-        let mut jobs: Vec<JobSpec> = (0..20 * 24 * 9)
+        // More work than there are devices, for eight days; something always fits that is not large.
+        let mut jobs: Vec<JobSpec> = (0..8 * 24 * 9)
             .map(|row| {
                 let submit = Time::ZERO + Span::from_secs(row * hour / 9 + prng.below(300));
                 JobSpec::rigid(row.to_string(), submit, 1, Span::from_secs(hour / 2 + prng.below(hour)))

@@ -22,7 +22,7 @@ fn overheads() -> Overheads {
         ("a2c", 42),
         ("dqn", 6),
     ];
-    let span = hcrun_protocol::time::Span::from_secs;
+    let span = Span::from_secs;
     let by_model = by_model.map(|(model, seconds)| (model.to_owned(), span(seconds)));
     Overheads { default: span(10), by_model: by_model.into() }
 }

@@ -1,7 +1,9 @@
 //! The strategies by name, and the stages that they are made of.
 
 mod admit;
+mod balanced;
 mod consolidate;
+mod least_fragment;
 mod modes;
 mod orders;
 mod places;
@@ -11,7 +13,9 @@ mod sizes;
 use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
+pub use balanced::Balanced;
 pub use consolidate::Consolidate;
+pub use least_fragment::LeastFragment;
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
@@ -40,6 +44,17 @@ pub const ALL: &[About] = &[
         what: "weighted factors with ageing; classes; few whole jobs give way",
         make: priority,
     },
+    About {
+        name: "balanced",
+        what: "zones and nodes are predicted to finish alike, by speed; spread over nodes",
+        make: balanced,
+    },
+    About {
+        name: "balanced-pack",
+        what: "zones and pools are predicted to finish alike, by speed; packed within",
+        make: balanced_pack,
+    },
+    About { name: "fgd", what: "by submission; on the node where least is lost for other gangs", make: fgd },
 ];
 
 /// The names of all strategies, for messages.
@@ -101,4 +116,21 @@ fn priority(name: &'static str) -> Strategy {
     let (min_runtime, patience) = (Span::from_secs(600), Span::from_secs(86_400));
     let preemption = Preemption::ByClass { min_runtime, patience };
     Strategy::new(name, stages(order), Discipline::Skip, preemption, Pace::Events)
+}
+
+fn balanced(name: &'static str) -> Strategy {
+    by_submission(name, Box::new(Balanced { pack: false }))
+}
+
+fn balanced_pack(name: &'static str) -> Strategy {
+    by_submission(name, Box::new(Balanced { pack: true }))
+}
+
+fn fgd(name: &'static str) -> Strategy {
+    by_submission(name, Box::new(LeastFragment::default()))
+}
+
+fn by_submission(name: &'static str, place: Box<dyn Place>) -> Strategy {
+    let stages = Stages { place, ..stages(Submission) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }
