@@ -1,7 +1,8 @@
 //! What devices there are: zones, pools of equal nodes, nodes.
 
 use hcrun_protocol::ZoneId;
-use hcrun_protocol::cluster::{Cluster, Terms, Trust, Zone};
+use hcrun_protocol::cluster::{Cluster, Trust};
+pub use hcrun_protocol::cluster::{Terms, Zone};
 use hcrun_protocol::time::Span;
 
 /// A device model, as an index into [`Fleet::kinds`].

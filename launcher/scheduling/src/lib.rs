@@ -11,6 +11,7 @@ pub mod comparison;
 pub mod fleet;
 pub mod free;
 pub mod job;
+pub mod packing;
 mod plan;
 pub mod simulator;
 #[cfg_attr(not(test), expect(dead_code, reason = "strategies that solve programs come next"))]

@@ -11,6 +11,7 @@
 //! Each decides one thing and gives a [`Reason`] that a person understands. A new policy is one file with one of these traits
 //! and one line in [`crate::strategies`].
 
+mod afresh;
 mod displace;
 mod joint;
 mod queue;
@@ -67,8 +68,11 @@ pub enum Preemption {
     Never,
     /// Running jobs stand in line with the waiting ones at each decision.
     ByOrder,
-    /// A waiting job takes the fewest whole jobs of a lower class that have run for some time.
-    ByClass { min_runtime: Span },
+    /// A waiting job takes the devices of whole jobs of lower classes that have held theirs for `min_runtime`, of none
+    /// that it fits without. Once it has waited for `patience`, nobody behind it starts on pools that it may use.
+    ByClass { min_runtime: Span, patience: Span },
+    /// All jobs start again at each decision, in line, as if nothing had run.
+    Afresh,
 }
 
 /// When a strategy wants to be asked.

@@ -4,6 +4,7 @@
 //! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
 mod outcome;
+mod overheads;
 mod timeline;
 
 use std::cmp::Reverse;
@@ -33,6 +34,7 @@ pub trait Observer {
 }
 
 impl Observer for () {}
+pub use overheads::Overheads;
 
 /// How often every count is compared with the sum of its parts. Totals are compared at each event in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,6 +153,8 @@ impl Simulation {
                 let decisions = strategy.decide(&self.state);
                 observer.decided(&self.state, &decisions);
                 self.state.forget_changes();
+                // Devices that one job gives back another may take.
+                decisions.iter().for_each(|decision| self.release(decision));
                 decisions.into_iter().for_each(|decision| self.apply(decision));
             }
             self.check();
@@ -208,6 +212,14 @@ impl Simulation {
         }
     }
 
+    fn release(&mut self, decision: &Decision) {
+        match &decision.action {
+            Action::Stop => self.state.stop(decision.job, Stop::Preempted),
+            Action::Move(_) => self.state.stop(decision.job, Stop::Moved),
+            Action::Refuse | Action::Start(_) => {}
+        }
+    }
+
     fn apply(&mut self, decision: Decision) {
         self.decisions += 1;
         let Decision { job, action, .. } = decision;
@@ -216,13 +228,8 @@ impl Simulation {
         }
         match action {
             Action::Refuse => self.state.refuse(job),
-            Action::Stop => self.state.stop(job, Stop::Preempted),
-            Action::Start(allocation) => {
-                self.state.start(job, allocation);
-                self.watch(job);
-            }
-            Action::Move(allocation) => {
-                self.state.stop(job, Stop::Moved);
+            Action::Stop => {}
+            Action::Start(allocation) | Action::Move(allocation) => {
                 self.state.start(job, allocation);
                 self.watch(job);
             }

@@ -1,6 +1,10 @@
-//! Preemption by class: whole jobs, as few as will do, and none that has only just begun.
+//! Preemption by class: whole jobs, none without need, and none that has only just begun.
+//!
+//! A job yields only to jobs of a higher class, so no two jobs ever stop each other.
 
-use hcrun_protocol::time::Span;
+use std::cmp::Reverse;
+
+use hcrun_protocol::time::{Span, Time};
 
 use super::walk::{Placed, place_waiting};
 use super::{Action, Decision, Key, Reason, Strategy};
@@ -9,7 +13,13 @@ use crate::job::{Class, JobIndex};
 use crate::state::{Job, State};
 
 impl Strategy {
-    pub(super) fn displace(&mut self, state: &State, min_runtime: Span, decisions: &mut Vec<Decision>) {
+    pub(super) fn displace(
+        &mut self,
+        state: &State,
+        min_runtime: Span,
+        patience: Span,
+        decisions: &mut Vec<Decision>,
+    ) {
         if self.queue.is_empty() {
             return;
         }
@@ -49,6 +59,9 @@ impl Strategy {
                     starts.push(Decision { job: index, action: Action::Start(allocation), reason });
                     walk.next();
                 }
+                Placed::Nowhere(want) if state.now().since(state.job(index).since) >= patience => {
+                    walk.skip_lines(|other| !other.pools.and(want.pools).is_empty());
+                }
                 Placed::Nowhere(want) if super::walk::same(want, request) => {
                     walk.skip_lines(|other| *other == request);
                 }
@@ -59,7 +72,15 @@ impl Strategy {
         decisions.append(&mut starts);
     }
 
-    /// Lowest class first, then who is last in line, then who began last.
+    /// When the next job comes to have run long enough to yield to a waiting one.
+    pub(super) fn next_victim(&self, state: &State, min_runtime: Span) -> Option<Time> {
+        let highest = self.queue.requests().map(|request| request.other).max()?;
+        let running = state.running().map(|index| state.job(index));
+        let lower = running.filter(|job| job.spec.preemptible && (job.spec.class as u32) < highest);
+        lower.map(|job| job.since + min_runtime).filter(|at| *at > state.now()).min()
+    }
+
+    /// Lowest class first, then who is last in line, then who was submitted last.
     fn possible_victims(&self, state: &State, min_runtime: Span) -> Vec<JobIndex> {
         let may = |job: &Job| {
             job.spec.preemptible
@@ -67,8 +88,7 @@ impl Strategy {
                 && state.now().since(job.since) >= min_runtime
         };
         let running = state.running().filter(|index| may(state.job(*index)));
-        let rank =
-            |index: JobIndex| (state.job(index).spec.class, std::cmp::Reverse(self.key(state, index)), index);
+        let rank = |index: JobIndex| (state.job(index).spec.class, Reverse((self.key(state, index), index)));
         let mut victims: Vec<JobIndex> = running.collect();
         victims.sort_by_cached_key(|index| rank(*index));
         victims
@@ -79,7 +99,7 @@ impl Strategy {
     }
 }
 
-/// Takes candidates until the job fits, then lets go of each that it fits without.
+/// Takes candidates until the job fits, then lets go of each that it fits without: none that is left can be spared.
 fn fewest(
     state: &State,
     free: &Free,
@@ -96,16 +116,15 @@ fn fewest(
         }
     }
     let mut allocation = allocation?;
-    let mut kept = 0;
-    while kept < chosen.len() {
-        let spared = chosen[kept];
-        with.take(&state.fleet, &state.job(spared).allocation);
+    // Those that deserve it most are spared first.
+    for last in (0..chosen.len()).rev() {
+        let spared = &state.job(chosen[last]).allocation;
+        with.take(&state.fleet, spared);
         if let Some(without) = fits(&with) {
             allocation = without;
-            chosen.remove(kept);
+            chosen.remove(last);
         } else {
-            with.give_back(&state.fleet, &state.job(spared).allocation);
-            kept += 1;
+            with.give_back(&state.fleet, spared);
         }
     }
     Some((chosen, allocation))

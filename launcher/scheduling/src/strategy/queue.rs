@@ -73,6 +73,11 @@ impl Queue {
         self.lines.values().flatten().map(|(_, job)| *job)
     }
 
+    /// What is asked for, each once.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.lines.keys()
+    }
+
     /// A walk through all lines at once, in the order of keys.
     pub(super) fn walk(&self) -> Walk<'_> {
         let lines = self.lines.iter().map(|(request, line)| {

@@ -25,7 +25,7 @@ pub struct Strategy {
     pub pace: Pace,
     pub(super) queue: Queue,
     /// Running jobs by key; nearly sorted from one decision to the next.
-    running: Vec<(Key, JobIndex)>,
+    pub(super) running: Vec<(Key, JobIndex)>,
 }
 
 /// The stages of a strategy; [`Strategy::new`] joins them.
@@ -64,7 +64,10 @@ impl Strategy {
         match self.preemption {
             Preemption::Never => self.start_what_fits(state, &mut decisions),
             Preemption::ByOrder => self.run_the_first(state, &mut decisions),
-            Preemption::ByClass { min_runtime } => self.displace(state, min_runtime, &mut decisions),
+            Preemption::ByClass { min_runtime, patience } => {
+                self.displace(state, min_runtime, patience, &mut decisions);
+            }
+            Preemption::Afresh => self.place_afresh(state, &mut decisions),
         }
         decisions
     }
@@ -75,7 +78,12 @@ impl Strategy {
             Pace::Events => None,
             Pace::Rounds(length) | Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
-        [round, self.order.next_change(state), self.mode.next_change(state)].into_iter().flatten().min()
+        let victim = match self.preemption {
+            Preemption::ByClass { min_runtime, .. } => self.next_victim(state, min_runtime),
+            _ => None,
+        };
+        let changes = [round, self.order.next_change(state), self.mode.next_change(state), victim];
+        changes.into_iter().flatten().min()
     }
 
     fn take_in(&mut self, state: &State, decisions: &mut Vec<Decision>) {

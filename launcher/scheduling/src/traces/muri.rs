@@ -2,8 +2,8 @@
 
 use hcrun_protocol::time::{Span, Time};
 
-use super::TraceError;
 use super::table::Table;
+use super::{TraceError, workload};
 use crate::job::{JobSpec, Workload};
 
 const COLUMNS: [&str; 5] = ["job_id", "num_gpu", "submit_time", "model_name", "duration"];
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str) -> Result<Workload, TraceError> {
         let duration = Span(row.micros("duration", 1e3)?);
         let mut job = JobSpec::rigid(row.text("job_id"), submit, row.devices("num_gpu")?, duration);
         job.model = row.text("model_name").to_owned();
-        Ok(job)
+        Ok((row.line, job))
     })?;
-    Ok(Workload::new(jobs)?)
+    workload(jobs)
 }

@@ -3,8 +3,8 @@
 use hcrun_protocol::time::{Span, Time};
 use time::{Date, Month};
 
-use super::TraceError;
 use super::table::{Row, Table, TableError};
+use super::{TraceError, from_first_submission, workload};
 use crate::job::{JobSpec, Workload};
 
 const COLUMNS: [&str; 4] = ["timestamp", "duration", "num_gpus", "cluster"];
@@ -15,11 +15,10 @@ pub(super) fn read(text: &str) -> Result<Workload, TraceError> {
         let duration = Span(row.micros("duration", 1e6)?);
         let mut job = JobSpec::rigid(row.line.to_string(), submit, row.devices("num_gpus")?, duration);
         job.tenant = row.text("cluster").to_owned();
-        Ok(job)
+        Ok((row.line, job))
     })?;
-    let first = jobs.iter().map(|job| job.submit).min().unwrap_or(Time::ZERO);
-    jobs.iter_mut().for_each(|job| job.submit = Time(job.submit.since(first).0));
-    Ok(Workload::new(jobs)?)
+    from_first_submission(&mut jobs);
+    workload(jobs)
 }
 
 /// `2017-10-03 20:31:26` in microseconds since 1970, as if it were UTC: the trace names no time zone.

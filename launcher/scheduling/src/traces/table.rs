@@ -20,6 +20,7 @@ pub enum TableError {
 
 /// A table whose header has been checked.
 pub(crate) struct Table<'a> {
+    text: &'a str,
     reader: csv::Reader<&'a [u8]>,
     columns: Vec<String>,
 }
@@ -33,17 +34,23 @@ pub(crate) struct Row<'t> {
 impl<'a> Table<'a> {
     /// Reads the header: it must have all `needed` columns, and no others than these and `ignored`.
     pub(crate) fn new(text: &'a str, needed: &[&str], ignored: &[&str]) -> Result<Table<'a>, TableError> {
+        let table = Table::with(text, needed)?;
+        let known = |column: &String| needed.contains(&column.as_str()) || ignored.contains(&column.as_str());
+        match table.columns.iter().find(|column| !known(column)) {
+            Some(unknown) => Err(TableError::Unknown(unknown.clone(), [needed, ignored].concat().join(", "))),
+            None => Ok(table),
+        }
+    }
+
+    /// Reads the header: it must have all `needed` columns, whatever else it has.
+    pub(crate) fn with(text: &'a str, needed: &[&str]) -> Result<Table<'a>, TableError> {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-        let header = reader.headers().map_err(|error| row_error(1, &error))?;
+        let header = reader.headers().map_err(|error| row_error(text, 1, &error))?;
         let columns: Vec<String> = header.iter().map(str::to_owned).collect();
         if columns.iter().all(String::is_empty) {
             return Err(TableError::Empty);
         }
         for (index, column) in columns.iter().enumerate() {
-            if !needed.contains(&column.as_str()) && !ignored.contains(&column.as_str()) {
-                let known = [needed, ignored].concat().join(", ");
-                return Err(TableError::Unknown(column.clone(), known));
-            }
             if columns[..index].contains(column) {
                 return Err(TableError::Twice(column.clone()));
             }
@@ -51,7 +58,11 @@ impl<'a> Table<'a> {
         if let Some(missing) = needed.iter().find(|needed| !columns.iter().any(|column| column == *needed)) {
             return Err(TableError::Missing((*missing).to_owned(), columns.join(", ")));
         }
-        Ok(Table { reader, columns })
+        Ok(Table { text, reader, columns })
+    }
+
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
     }
 
     /// Each row through `read`, in order.
@@ -62,8 +73,8 @@ impl<'a> Table<'a> {
         let mut rows = Vec::new();
         let mut line = 1;
         for record in self.reader.records() {
-            let record = record.map_err(|error| row_error(line + 1, &error))?;
-            line = record.position().map_or(line + 1, csv::Position::line);
+            let record = record.map_err(|error| row_error(self.text, line + 1, &error))?;
+            line = record.position().map_or(line + 1, |start| first_line(self.text, start));
             rows.push(read(&Row { line, columns: &self.columns, record })?);
         }
         Ok(rows)
@@ -111,8 +122,15 @@ impl Row<'_> {
     }
 }
 
-fn row_error(line: u64, error: &csv::Error) -> TableError {
-    let line = error.position().map_or(line, csv::Position::line);
+/// The line of a record: it is said to start before the empty lines that precede it.
+fn first_line(text: &str, start: &csv::Position) -> u64 {
+    let rest = usize::try_from(start.byte()).ok().and_then(|byte| text.as_bytes().get(byte..)).unwrap_or(&[]);
+    let empty = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    start.line() + empty.filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn row_error(text: &str, line: u64, error: &csv::Error) -> TableError {
+    let line = error.position().map_or(line, |start| first_line(text, start));
     let why = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("it has {len} fields, the header has {expected_len}")
