@@ -12,7 +12,6 @@ mod free;
 pub mod job;
 mod plan;
 pub mod simulator;
-#[cfg_attr(not(test), expect(dead_code, reason = "strategies that solve programs come next"))]
 mod solver;
 pub mod state;
 pub mod strategies;

@@ -1,14 +1,20 @@
 //! The strategies by name, and the stages that they are made of.
 
 mod admit;
+mod cost_slo;
+mod ftf;
+mod makespan;
+mod max_min;
 mod modes;
 mod orders;
 mod places;
+mod rounds;
+mod shares;
 mod sizes;
 
 use hcrun_protocol::time::Span;
 
-pub use admit::FitsFleet;
+pub use admit::{FitsFleet, FitsPool};
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
@@ -31,6 +37,15 @@ pub const ALL: &[About] = &[
     About { name: "srtf", what: "shortest remaining time first, preemptive", make: srtf },
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
+    About {
+        name: "max-min",
+        what: "fairest progress over device models, in rounds, as Gavel",
+        make: max_min,
+    },
+    About { name: "max-min-blind", what: "max-min as if all devices were alike", make: max_min_blind },
+    About { name: "makespan", what: "the last job done as early as can be, in rounds", make: makespan },
+    About { name: "cost-slo", what: "most work per dollar with deadlines met, in rounds", make: cost_slo },
+    About { name: "ftf", what: "fairest finish times, as Themis, in rounds", make: ftf },
 ];
 
 /// The names of all strategies, for messages.
@@ -41,6 +56,33 @@ pub fn names() -> String {
 /// Makes a fresh strategy.
 pub fn by_name(name: &str) -> Option<Strategy> {
     ALL.iter().find(|about| about.name == name).map(|about| (about.make)(about.name))
+}
+
+fn max_min(name: &'static str) -> Strategy {
+    in_rounds(name, max_min::MaxMin)
+}
+
+fn max_min_blind(name: &'static str) -> Strategy {
+    in_rounds(name, max_min::MaxMinBlind)
+}
+
+fn makespan(name: &'static str) -> Strategy {
+    in_rounds(name, makespan::Makespan)
+}
+
+fn cost_slo(name: &'static str) -> Strategy {
+    in_rounds(name, cost_slo::CostSlo::new(Vec::new()))
+}
+
+fn ftf(name: &'static str) -> Strategy {
+    in_rounds(name, ftf::FinishTimeFair)
+}
+
+/// Divides time by `divide`, and decides who runs in rounds.
+fn in_rounds(name: &'static str, divide: impl shares::Divide + 'static) -> Strategy {
+    let admit = Box::new(FitsPool);
+    let stages = Stages { admit, size: Box::new(rounds::Rounds::new(divide)), ..stages(Submission) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::ByOrder, Pace::Rounds(rounds::ROUND))
 }
 
 fn stages(order: impl Order + 'static) -> Stages {

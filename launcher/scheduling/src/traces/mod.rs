@@ -1,11 +1,14 @@
 //! Traces of jobs, as their authors publish them.
 
+pub mod gavel;
 mod muri;
 mod philly;
+mod settings;
 mod table;
 
 use crate::job::{Workload, WorkloadError};
 
+pub use settings::SettingsError;
 pub use table::TableError;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +17,10 @@ pub enum TraceError {
     Table(#[from] TableError),
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Throughputs(#[from] gavel::TableFileError),
     #[error("there is no trace format `{0}`; there are {known}", known = names())]
     UnknownFormat(String),
 }
