@@ -4,30 +4,22 @@
 //! section 4.2. Where not all deadlines can be met, its authors drop all of them; here as much is met of each as can be.
 
 use super::shares::{Asking, Demand, Divide, Fractions, Group, Variables, groups};
+use crate::fleet::{Fleet, PoolIndex};
 use crate::solver::{Program, SolverError};
 
-/// Dollars per device hour, by pool.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct CostSlo {
-    prices: Vec<f64>,
-}
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CostSlo;
 
 /// What a whole deadline counts beside all work per dollar together.
 const DEADLINE: f64 = 1e3;
 
-impl CostSlo {
-    /// Pools without a price, or with none above zero, count as if they cost one dollar.
-    pub(super) fn new(prices: Vec<f64>) -> CostSlo {
-        CostSlo { prices }
-    }
+/// Dollars per device hour; where no prices are known, all pools are as dear.
+pub(super) fn price(_fleet: &Fleet, _pool: PoolIndex) -> f64 {
+    1.0
+}
 
-    fn price(&self, pool: usize) -> f64 {
-        self.prices.get(pool).copied().filter(|price| *price > 0.0).unwrap_or(1.0)
-    }
-
-    fn work_per_dollar(&self, job: &Asking, pool: usize) -> f64 {
-        job.rates[pool] / self.price(pool)
-    }
+fn work_per_dollar(demand: &Demand, index: usize, pool: usize) -> f64 {
+    demand.jobs[index].rates[pool] / demand.prices[pool]
 }
 
 impl Divide for CostSlo {
@@ -50,13 +42,12 @@ impl Divide for CostSlo {
             }
         }
         let pools = 0..demand.capacity.len();
-        let best =
-            |job: &Asking| pools.clone().map(|pool| self.work_per_dollar(job, pool)).fold(0.0, f64::max);
-        let all: f64 = demand.jobs.iter().map(best).sum();
+        let best = |job| pools.clone().map(|pool| work_per_dollar(demand, job, pool)).fold(0.0, f64::max);
+        let all: f64 = (0..demand.jobs.len()).map(best).sum();
         let mut program = Program::new();
         let variables = Variables::add(&mut program, demand, &groups, |group, pool| {
             let members = group.members.iter();
-            let parts = members.map(|index| self.work_per_dollar(&demand.jobs[*index], pool) * needs[*index]);
+            let parts = members.map(|index| work_per_dollar(demand, *index, pool) * needs[*index]);
             parts.sum::<f64>() / group.need / all
         });
         for (index, group) in groups.iter().enumerate() {
@@ -91,21 +82,24 @@ mod tests {
     fn work_goes_where_a_dollar_does_most() {
         // The fast pool is twice as fast and four times as expensive.
         let rates: &[f64] = &[2.0, 1.0];
-        let demand = demand(&[1.0, 1.0], &[(1.0, 1.0, rates)]);
-        assert_near(&CostSlo::new(vec![4.0, 1.0]).divide(&demand).unwrap(), &[&[0.0, 1.0]]);
-        assert_near(&CostSlo::new(vec![1.5, 1.0]).divide(&demand).unwrap(), &[&[1.0, 0.0]]);
+        let mut demand = demand(&[1.0, 1.0], &[(1.0, 1.0, rates)]);
+        demand.prices = vec![4.0, 1.0];
+        assert_near(&CostSlo.divide(&demand).unwrap(), &[&[0.0, 1.0]]);
+        demand.prices = vec![1.5, 1.0];
+        assert_near(&CostSlo.divide(&demand).unwrap(), &[&[1.0, 0.0]]);
     }
 
     #[test]
     fn a_deadline_buys_as_much_of_the_fast_pool_as_it_needs() {
         let rates: &[f64] = &[2.0, 1.0];
         let mut demand = demand(&[1.0, 1.0], &[(1.0, 1.0, rates)]);
+        demand.prices = vec![4.0, 1.0];
         demand.jobs[0].left = 1_500.0;
         demand.jobs[0].until_deadline = Some(1_000.0);
-        assert_near(&CostSlo::new(vec![4.0, 1.0]).divide(&demand).unwrap(), &[&[0.5, 0.5]]);
+        assert_near(&CostSlo.divide(&demand).unwrap(), &[&[0.5, 0.5]]);
         // It cannot be met any more: back to what is cheapest.
         demand.jobs[0].until_deadline = Some(500.0);
-        assert_near(&CostSlo::new(vec![4.0, 1.0]).divide(&demand).unwrap(), &[&[0.0, 1.0]]);
+        assert_near(&CostSlo.divide(&demand).unwrap(), &[&[0.0, 1.0]]);
     }
 
     #[test]
@@ -113,7 +107,7 @@ mod tests {
         let mut demand = demand(&[1.0], &[(1.0, 1.0, &[1.0]), (1.0, 1.0, &[3.0])]);
         demand.jobs[0].left = 800.0;
         demand.jobs[0].until_deadline = Some(1_000.0);
-        let fractions = CostSlo::new(vec![1.0]).divide(&demand).unwrap();
+        let fractions = CostSlo.divide(&demand).unwrap();
         assert_near(&fractions, &[&[0.8], &[0.2]]);
         assert_possible(&demand, &fractions);
     }

@@ -3,7 +3,7 @@
 //! Source: Mahajan et al., "Themis: fair and efficient GPU cluster scheduling", NSDI 2020, in the form of Narayanan et
 //! al., OSDI 2020, section 4.2. For a given ratio each job needs a speed, so the smallest ratio is found by bisection.
 
-use super::shares::{Demand, Divide, Fractions, proportional};
+use super::shares::{Demand, Divide, Fractions, Progress, proportional};
 use crate::solver::SolverError;
 
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +30,10 @@ impl Divide for FinishTimeFair {
         };
         // The even division has ratio one, so it is an upper bound.
         let (mut low, mut high) = (gone, 1.0_f64.max(gone * ACCURACY));
-        let mut best = proportional(demand, &speeds(high))?.0;
+        let mut best = proportional(demand, &speeds(high), Progress::Preferred)?.0;
         while high > low * ACCURACY && high > 1e-3 {
             let middle = f64::midpoint(low, high);
-            let (fractions, reached) = proportional(demand, &speeds(middle))?;
+            let (fractions, reached) = proportional(demand, &speeds(middle), Progress::Preferred)?;
             if reached >= 1.0 {
                 (high, best) = (middle, fractions);
             } else {
@@ -54,8 +54,7 @@ mod tests {
         let mut demand = demand(&[1.0], &[(1.0, 1.0, &[1.0]), (1.0, 1.0, &[1.0])]);
         (demand.jobs[0].left, demand.jobs[1].left) = (1_000.0, 1_000.0);
         assert_near(&FinishTimeFair.divide(&demand).unwrap(), &[&[0.5], &[0.5]]);
-        // Equal ratios r with speeds x and 1 - x: 1,000 / x = 2,000 r and 6,000 + 1,000 / (1 - x) = 8,000 r, so
-        // 8 x - 12 x^2 ... = at x = 0.5: the even division has ratio one for both, and none is better.
+        // What one gains over the even division, the other loses.
         demand.jobs[1].elapsed = 6_000.0;
         let fractions = FinishTimeFair.divide(&demand).unwrap();
         assert_possible(&demand, &fractions);
@@ -64,6 +63,14 @@ mod tests {
             (job.elapsed + job.left / fractions[at][0]) / (job.elapsed + job.left / 0.5)
         };
         assert!(ratio(0).max(ratio(1)) < 1.01, "{fractions:?}");
+    }
+
+    #[test]
+    fn the_smallest_ratio_is_found() {
+        let mut demand = demand(&[1.0], &[(1.0, 1.0, &[1.0])]);
+        // Alone, it has all of the device in an even division as well; with weight on nothing else the ratio is one.
+        demand.jobs[0].elapsed = 500.0;
+        assert_near(&FinishTimeFair.divide(&demand).unwrap(), &[&[1.0]]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Source: Narayanan et al., "Heterogeneity-aware cluster scheduling policies for deep learning workloads", OSDI 2020,
 //! section 4.2. Its authors look for the shortest time by bisection; it is the reciprocal of a ratio that one program finds.
 
-use super::shares::{Demand, Divide, Fractions, proportional};
+use super::shares::{Demand, Divide, Fractions, Progress, proportional};
 use crate::solver::SolverError;
 
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +12,7 @@ pub(super) struct Makespan;
 impl Divide for Makespan {
     fn divide(&self, demand: &Demand) -> Result<Fractions, SolverError> {
         let left: Vec<f64> = demand.jobs.iter().map(|job| job.left).collect();
-        Ok(proportional(demand, &left)?.0)
+        Ok(proportional(demand, &left, Progress::Preferred)?.0)
     }
 }
 

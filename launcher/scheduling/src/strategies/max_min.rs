@@ -4,17 +4,17 @@
 //! Source: Narayanan et al., "Heterogeneity-aware cluster scheduling policies for deep learning workloads", OSDI 2020,
 //! section 4.1 ("LAS" there: rounds go to those that had least).
 
-use super::shares::{Demand, Divide, Fractions, proportional};
+use super::shares::{Demand, Divide, Fractions, Progress, proportional};
 use crate::solver::SolverError;
 
 /// A job needs its speed in an even division, which counts its weight and its devices: it is never worse off than there.
 /// (The authors' program counts both once more.)
 #[derive(Debug, Clone, Copy)]
-pub(super) struct MaxMin;
+pub(super) struct MaxMin(pub(super) Progress);
 
 impl Divide for MaxMin {
     fn divide(&self, demand: &Demand) -> Result<Fractions, SolverError> {
-        Ok(proportional(demand, &demand.even_speeds())?.0)
+        Ok(proportional(demand, &demand.even_speeds(), self.0)?.0)
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
             &[1.0, 1.0],
             &[(1.0, 1.0, gains), (1.0, 1.0, gains), (1.0, 1.0, does_not), (1.0, 1.0, does_not)],
         );
-        let fractions = MaxMin.divide(&demand).unwrap();
+        let fractions = MaxMin(Progress::Preferred).divide(&demand).unwrap();
         // Even speeds are 1.25 and 0.5. The others take the slow device and y of the fast one each:
         // (0.5 + y) / 0.5 = 4 (0.5 - y) / 1.25 at y = 3/26.
         let (fast, rest): (&[f64], &[f64]) = (&[10.0 / 26.0, 0.0], &[3.0 / 26.0, 0.5]);
@@ -56,7 +56,7 @@ mod tests {
     fn a_job_that_can_use_one_model_only_gets_it() {
         let demand = demand(&[1.0, 1.0], &[(1.0, 1.0, &[2.0, 1.0]), (1.0, 1.0, &[1.0, 0.0])]);
         // Even speeds: 1.5 and 1. With y of the fast pool for the second: ((1 - y) 2 + y) / 1.5 = y at y = 0.8.
-        let fractions = MaxMin.divide(&demand).unwrap();
+        let fractions = MaxMin(Progress::Preferred).divide(&demand).unwrap();
         assert_near(&fractions, &[&[0.2, 0.8], &[0.8, 0.0]]);
     }
 
@@ -64,10 +64,11 @@ mod tests {
     fn equal_jobs_get_equal_parts_and_weights_count() {
         let rates: &[f64] = &[3.0, 1.0];
         let equal = demand(&[1.0, 2.0], &[(1.0, 1.0, rates); 6]);
-        let fractions = MaxMin.divide(&equal).unwrap();
-        assert_near(&fractions, &[&[1.0 / 6.0, 2.0 / 6.0]; 6]);
+        let fractions = MaxMin(Progress::Preferred).divide(&equal).unwrap();
+        let part: &[f64] = &[1.0 / 6.0, 2.0 / 6.0];
+        assert_near(&fractions, &[part; 6]);
         let weighted = demand(&[1.0], &[(1.0, 1.0, &[1.0]), (1.0, 3.0, &[1.0])]);
-        let fractions = MaxMin.divide(&weighted).unwrap();
+        let fractions = MaxMin(Progress::Preferred).divide(&weighted).unwrap();
         assert_near(&fractions, &[&[0.25], &[0.75]]);
     }
 

@@ -42,6 +42,11 @@ pub const ALL: &[About] = &[
         what: "fairest progress over device models, in rounds, as Gavel",
         make: max_min,
     },
+    About {
+        name: "max-min-efficient",
+        what: "max-min, and of equally fair divisions the one with the most progress",
+        make: max_min_efficient,
+    },
     About { name: "max-min-blind", what: "max-min as if all devices were alike", make: max_min_blind },
     About { name: "makespan", what: "the last job done as early as can be, in rounds", make: makespan },
     About { name: "cost-slo", what: "most work per dollar with deadlines met, in rounds", make: cost_slo },
@@ -59,7 +64,11 @@ pub fn by_name(name: &str) -> Option<Strategy> {
 }
 
 fn max_min(name: &'static str) -> Strategy {
-    in_rounds(name, max_min::MaxMin)
+    in_rounds(name, max_min::MaxMin(shares::Progress::Ignored))
+}
+
+fn max_min_efficient(name: &'static str) -> Strategy {
+    in_rounds(name, max_min::MaxMin(shares::Progress::Preferred))
 }
 
 fn max_min_blind(name: &'static str) -> Strategy {
@@ -71,7 +80,7 @@ fn makespan(name: &'static str) -> Strategy {
 }
 
 fn cost_slo(name: &'static str) -> Strategy {
-    in_rounds(name, cost_slo::CostSlo::new(Vec::new()))
+    in_rounds(name, cost_slo::CostSlo)
 }
 
 fn ftf(name: &'static str) -> Strategy {

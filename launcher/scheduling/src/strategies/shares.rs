@@ -44,6 +44,8 @@ impl Asking {
 pub(super) struct Demand {
     /// Devices by pool.
     pub(super) capacity: Vec<f64>,
+    /// Dollars per device hour by pool, above zero.
+    pub(super) prices: Vec<f64>,
     /// Those that can run anywhere at all.
     pub(super) jobs: Vec<Asking>,
 }
@@ -53,9 +55,10 @@ impl Demand {
     pub(super) fn of(state: &State, active: &[JobIndex], blind: bool) -> Demand {
         let pools: Vec<PoolIndex> = state.fleet.pool_indices().collect();
         let capacity = pools.iter().map(|pool| state.capacity().in_pool(*pool) as f64).collect();
+        let prices = pools.iter().map(|pool| super::cost_slo::price(&state.fleet, *pool)).collect();
         let mut jobs: Vec<Asking> = active.iter().map(|job| asking(state, &pools, *job, blind)).collect();
         jobs.retain(|job| job.best_rate() > 0.0);
-        Demand { capacity, jobs }
+        Demand { capacity, prices, jobs }
     }
 
     /// The speed of each job if all devices were divided evenly, regardless of model: a job's part is its weight, over
@@ -275,12 +278,21 @@ impl Variables {
     }
 }
 
-/// What the second aim, progress of all, counts beside the first.
-const SECOND_AIM: f64 = 1e-3;
+/// What progress of all, counted in each job's best speed, is worth beside the ratio of whoever is worst off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Progress {
+    /// Nothing: any division with the best ratio will do.
+    Ignored,
+    /// Of the divisions with the best ratio, the one with the most; the ratio is within a thousandth of the best.
+    Preferred,
+}
 
-/// Fractions for which the smallest ratio of speed to need is largest, with that ratio. Of all such fractions those
-/// with the most progress, counted in each job's best speed; the ratio is within a thousandth of the best.
-pub(super) fn proportional(demand: &Demand, needs: &[f64]) -> Result<(Fractions, f64), SolverError> {
+/// Fractions for which the smallest ratio of speed to need is largest, with that ratio.
+pub(super) fn proportional(
+    demand: &Demand,
+    needs: &[f64],
+    progress: Progress,
+) -> Result<(Fractions, f64), SolverError> {
     if demand.jobs.is_empty() {
         return Ok((Vec::new(), 0.0));
     }
@@ -291,11 +303,12 @@ pub(super) fn proportional(demand: &Demand, needs: &[f64]) -> Result<(Fractions,
     let busy: f64 = groups.iter().map(|group| group.devices * group.need / best(group)).sum();
     let bound = by_time.min(demand.capacity.iter().sum::<f64>() / busy);
     let jobs = demand.jobs.len() as f64;
+    let weight = if progress == Progress::Preferred { 1e-3 } else { 0.0 };
     let mut program = Program::new();
     let ratio = program.real(1.0, 0.0, 1.0);
     let variables = Variables::add(&mut program, demand, &groups, |group, pool| {
         let rate = demand.jobs[group.members[0]].rates[pool];
-        SECOND_AIM * group.members.len() as f64 / jobs * rate / best(group)
+        weight * group.members.len() as f64 / jobs * rate / best(group)
     });
     for (index, group) in groups.iter().enumerate() {
         let mut terms = variables.speed(demand, &groups, index, group.need * bound);
@@ -321,7 +334,8 @@ pub(super) mod tests {
             elapsed: 0.0,
             until_deadline: None,
         };
-        Demand { capacity: capacity.to_vec(), jobs: jobs.iter().enumerate().map(asking).collect() }
+        let prices = vec![1.0; capacity.len()];
+        Demand { capacity: capacity.to_vec(), prices, jobs: jobs.iter().enumerate().map(asking).collect() }
     }
 
     pub(crate) fn assert_near(fractions: &[Vec<f64>], expected: &[&[f64]]) {
@@ -354,8 +368,8 @@ pub(super) mod tests {
         let demand = demand(&[4.0, 4.0], &vec![(1.0, 1.0, rates); 1_000]);
         assert_eq!(groups(&demand, &[1.0; 1_000]).len(), 1);
         let needs: Vec<f64> = (1..=1_000).map(f64::from).collect();
-        assert_eq!(groups(&demand, &needs).len(), 20, "half octaves of 1..1000");
-        let (fractions, ratio) = proportional(&demand, &needs).unwrap();
+        assert_eq!(groups(&demand, &needs).len(), 19, "half octaves of 1..1000, of which 1.5..2 is empty");
+        let (fractions, ratio) = proportional(&demand, &needs, Progress::Preferred).unwrap();
         assert_possible(&demand, &fractions);
         // 12 units of speed for 500,500 units of need.
         assert!((ratio * 500_500.0 / 12.0 - 1.0).abs() < 2e-3, "{ratio}");

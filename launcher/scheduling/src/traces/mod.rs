@@ -4,6 +4,7 @@ pub mod gavel;
 mod muri;
 mod philly;
 mod settings;
+pub mod synthetic;
 mod table;
 
 use crate::job::{Workload, WorkloadError};
@@ -36,6 +37,11 @@ pub struct Format {
 pub const FORMATS: &[Format] = &[
     Format { name: "muri", what: "Muri's trace-data CSV; times in ms", read: muri::read },
     Format { name: "philly", what: "Philly flattened to CSV, as in AdaptDL", read: philly::read },
+    Format {
+        name: "synthetic",
+        what: "made up from settings such as jobs=500,rate=6; no outside data",
+        read: synthetic::read,
+    },
 ];
 
 /// The names of all formats, for messages.
