@@ -7,8 +7,9 @@
 //!
 //! Nothing here knows a socket, clock, thread or environment: the same inputs give the same bytes.
 
+pub mod comparison;
 pub mod fleet;
-mod free;
+pub mod free;
 pub mod job;
 mod plan;
 pub mod simulator;
@@ -22,7 +23,7 @@ pub mod work;
 pub use fleet::Fleet;
 pub use free::Free;
 pub use job::{JobIndex, JobSpec, Workload};
-pub use plan::{Constraint, Infeasible, Inputs, plan};
+pub use plan::{Choice, Constraint, Infeasible, Inputs, Rejected, Workers, choose, plan, words};
 pub use state::State;
 pub use strategy::{Decision, Strategy};
 pub use work::{Rate, Work};

@@ -5,9 +5,9 @@ mod common;
 use std::sync::Arc;
 
 use hcrun_protocol::ZoneId;
-use hcrun_protocol::cluster::{Trust, Zone};
+use hcrun_protocol::cluster::{Terms, Trust, Zone};
 use hcrun_protocol::time::{Span, Time};
-use hcrun_scheduling::fleet::{Kind, Pool, Terms, ZoneIndex};
+use hcrun_scheduling::fleet::{Kind, Pool, ZoneIndex};
 use hcrun_scheduling::job::{Shape, Speed, Stretch};
 use hcrun_scheduling::simulator::{Checks, Outcome, simulate};
 use hcrun_scheduling::traces::gavel::{self, Settings, Table};
@@ -18,7 +18,11 @@ const ROUND: u64 = 360;
 
 /// One pool per model, each of these nodes.
 fn fleet(pools: &[(&str, u32, u32)]) -> Arc<Fleet> {
-    let zone = Zone { name: ZoneId::new("own").unwrap(), trust: Trust::Private, owner: "us".to_owned() };
+    let zone = Zone {
+        name: ZoneId::new("own").expect("a literal name"),
+        trust: Trust::Private,
+        owner: "us".to_owned(),
+    };
     let kinds: Vec<String> = pools.iter().map(|(kind, ..)| (*kind).to_owned()).collect();
     let pool = |(kind, (name, nodes, devices_per_node)): (u8, &(&str, u32, u32))| Pool {
         name: (*name).to_owned(),
@@ -29,7 +33,7 @@ fn fleet(pools: &[(&str, u32, u32)]) -> Arc<Fleet> {
         devices_per_node: *devices_per_node,
         provisioning: Span(0),
     };
-    Arc::new(Fleet::new(vec![zone], kinds, (0..).zip(pools).map(pool).collect()).unwrap())
+    Arc::new(Fleet::new(vec![zone], kinds, (0..).zip(pools).map(pool).collect()).expect("pools have devices"))
 }
 
 /// Rates by model.
@@ -42,24 +46,24 @@ impl Speed for ByKind {
     }
 }
 
-fn job(id: usize, devices: u32, hours: f64, rates: &[f64]) -> JobSpec {
-    let duration = Span((hours * 3_600e6) as u64);
+fn job(id: usize, devices: u32, hours: u64, rates: &[f64]) -> JobSpec {
+    let duration = Span::from_secs(hours * 3_600);
     let mut job = JobSpec::rigid(id.to_string(), Time(0), devices, duration);
     job.speed = Some(Arc::new(ByKind(rates.to_vec())));
     job
 }
 
 fn run(name: &str, fleet: &Arc<Fleet>, jobs: Vec<JobSpec>) -> Outcome {
-    let mut strategy = strategies::by_name(name).unwrap();
-    simulate(fleet, Workload::new(jobs).unwrap(), &mut strategy, Checks::Everything).unwrap()
+    let mut strategy = strategies::by_name(name).expect("a known strategy");
+    let jobs = Workload::new(jobs).expect("jobs that make sense");
+    simulate(fleet, jobs, &mut strategy, Checks::Everything).expect("all jobs end")
 }
 
 /// Jobs of three kinds on two models, gangs among them.
 fn batch() -> Vec<JobSpec> {
     let rates: [&[f64]; 3] = [&[1.0, 0.2], &[1.0, 0.9], &[0.5, 1.0]];
-    let of = |index: usize| {
-        job(index, [1, 1, 2, 1, 4][index % 5], 1.0 + (index * 7 % 11) as f64, rates[index % 3])
-    };
+    let of =
+        |index: usize| job(index, [1, 1, 2, 1, 4][index % 5], 1 + index as u64 * 7 % 11, rates[index % 3]);
     (0..40).map(of).collect()
 }
 
@@ -78,7 +82,7 @@ fn nobody_starves_under_max_min() {
     // 30 jobs of three kinds on three devices, each longer than the time that is looked at.
     let fleet = fleet(&[("fast", 1, 2), ("slow", 1, 1)]);
     let rates: [&[f64]; 3] = [&[1.0, 0.1], &[1.0, 0.9], &[0.3, 1.0]];
-    let jobs = || (0..30).map(|index| job(index, 1, 20.0, rates[index % 3])).collect();
+    let jobs = || (0..30).map(|index| job(index, 1, 20, rates[index % 3])).collect();
     for name in ["max-min", "max-min-efficient", "max-min-blind", "ftf"] {
         let outcome = run(name, &fleet, jobs());
         let last = outcome.jobs.iter().filter_map(|job| job.first_start).max().unwrap();
@@ -89,7 +93,7 @@ fn nobody_starves_under_max_min() {
 #[test]
 fn equal_jobs_progress_alike() {
     let fleet = fleet(&[("fast", 1, 2), ("slow", 1, 2)]);
-    let jobs = || (0..8).map(|index| job(index, 1, 10.0, &[1.0, 0.5])).collect();
+    let jobs = || (0..8).map(|index| job(index, 1, 10, &[1.0, 0.5])).collect();
     for name in ["max-min", "max-min-efficient", "ftf", "makespan"] {
         let times = run(name, &fleet, jobs()).completion_times();
         let (first, last) = (times[0].as_secs_f64(), times[7].as_secs_f64());
@@ -111,7 +115,7 @@ fn makespan_is_not_longer_than_first_come_first_served() {
 #[test]
 fn a_deadline_is_met_before_others_get_devices() {
     let fleet = fleet(&[("fast", 1, 1)]);
-    let mut jobs: Vec<JobSpec> = (0..4).map(|index| job(index, 1, 2.0, &[1.0])).collect();
+    let mut jobs: Vec<JobSpec> = (0..4).map(|index| job(index, 1, 2, &[1.0])).collect();
     jobs[3].deadline = Some(Time(3 * 3_600 * 1_000_000));
     let outcome = run("cost-slo", &fleet, jobs);
     assert!(outcome.jobs[3].end.unwrap() <= Time(3 * 3_600 * 1_000_000));
@@ -120,10 +124,10 @@ fn a_deadline_is_met_before_others_get_devices() {
 #[test]
 fn a_gang_larger_than_any_pool_is_refused() {
     let fleet = fleet(&[("fast", 1, 4), ("slow", 2, 4)]);
-    let mut slow_only = job(2, 8, 1.0, &[1.0, 0.0]);
+    let mut slow_only = job(2, 8, 1, &[1.0, 0.0]);
     slow_only.submit = Time(1);
     let outcome =
-        run("max-min", &fleet, vec![job(0, 9, 1.0, &[1.0, 1.0]), job(1, 8, 1.0, &[1.0, 1.0]), slow_only]);
+        run("max-min", &fleet, vec![job(0, 9, 1, &[1.0, 1.0]), job(1, 8, 1, &[1.0, 1.0]), slow_only]);
     let refused: Vec<bool> = outcome.jobs.iter().map(|job| job.refused).collect();
     assert_eq!(refused, [true, false, true]);
 }

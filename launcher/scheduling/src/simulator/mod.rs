@@ -4,19 +4,35 @@
 //! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
 mod outcome;
+mod timeline;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use hcrun_protocol::residency::allowed_zones;
 use hcrun_protocol::time::Time;
 
 use crate::fleet::Fleet;
+use crate::free::Allocation;
 use crate::job::{JobIndex, Workload};
 use crate::state::{Phase, State, Stop};
 use crate::strategy::{Action, Decision, Pace, Strategy};
 
 pub use outcome::{JobOutcome, Outcome};
+pub use timeline::{Level, Slice, Timeline};
+
+/// Looks on while a simulation runs; has no influence on it.
+pub trait Observer {
+    /// The strategy is about to be asked.
+    fn deciding(&mut self, _state: &State) {}
+    /// What it said, before it is applied.
+    fn decided(&mut self, _state: &State, _decisions: &[Decision]) {}
+    /// All that happens at this instant has happened.
+    fn settled(&mut self, _state: &State) {}
+}
+
+impl Observer for () {}
 
 /// How often every count is compared with the sum of its parts. Totals are compared at each event in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,13 +61,49 @@ pub fn simulate(
     strategy: &mut Strategy,
     checks: Checks,
 ) -> Result<Outcome, SimulationError> {
+    observe(fleet, workload, strategy, checks, &mut ())
+}
+
+/// As [`simulate`], with somebody who looks on.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn observe(
+    fleet: &Arc<Fleet>,
+    workload: Workload,
+    strategy: &mut Strategy,
+    checks: Checks,
+    observer: &mut impl Observer,
+) -> Result<Outcome, SimulationError> {
     let mut simulation = Simulation::new(fleet, workload, checks);
-    simulation.run(strategy)?;
-    Ok(Outcome::of(&simulation.state, simulation.busy, simulation.decisions))
+    simulation.run(strategy, observer)?;
+    let Simulation { state, busy, decisions, violations, .. } = &simulation;
+    Ok(Outcome::of(state, *busy, *decisions, *violations))
+}
+
+/// The state at a moment of a simulation, with all decisions of that moment applied, and the strategy as it is then.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn until(
+    fleet: &Arc<Fleet>,
+    workload: Workload,
+    strategy: &mut Strategy,
+    moment: Time,
+) -> Result<State, SimulationError> {
+    let mut simulation = Simulation::new(fleet, workload, Checks::Totals);
+    simulation.until = moment;
+    simulation.run(strategy, &mut ())?;
+    if simulation.state.now() < moment {
+        simulation.advance(moment);
+    }
+    Ok(simulation.state)
 }
 
 struct Simulation {
     state: State,
+    /// Events after it do not happen.
+    until: Time,
     submitted: usize,
     /// When running jobs will be done or change speed, with the start they belong to.
     ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
@@ -60,6 +112,7 @@ struct Simulation {
     /// Device microseconds held.
     busy: u128,
     decisions: u64,
+    violations: u64,
 }
 
 /// After which a simulation is taken for endless.
@@ -68,11 +121,24 @@ const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 impl Simulation {
     fn new(fleet: &Arc<Fleet>, workload: Workload, checks: Checks) -> Simulation {
         let state = State::new(Arc::clone(fleet), workload);
-        Simulation { state, submitted: 0, ends: BinaryHeap::new(), wake: None, checks, busy: 0, decisions: 0 }
+        Simulation {
+            state,
+            until: LAST,
+            submitted: 0,
+            ends: BinaryHeap::new(),
+            wake: None,
+            checks,
+            busy: 0,
+            decisions: 0,
+            violations: 0,
+        }
     }
 
-    fn run(&mut self, strategy: &mut Strategy) -> Result<(), SimulationError> {
+    fn run(&mut self, strategy: &mut Strategy, observer: &mut impl Observer) -> Result<(), SimulationError> {
         while let Some(now) = self.next_event() {
+            if now > self.until && self.until < LAST {
+                return Ok(());
+            }
             if now > LAST {
                 let left = self.state.waiting_count() + self.state.running_count();
                 return Err(SimulationError::Endless { strategy: strategy.name, left });
@@ -81,11 +147,14 @@ impl Simulation {
             self.end_and_submit(now);
             let is_round = self.wake.is_some_and(|wake| wake <= now);
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
+                observer.deciding(&self.state);
                 let decisions = strategy.decide(&self.state);
+                observer.decided(&self.state, &decisions);
                 self.state.forget_changes();
                 self.apply(decisions);
             }
             self.check();
+            observer.settled(&self.state);
             let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
             self.wake = if active { strategy.next_wake(&self.state) } else { None };
         }
@@ -154,6 +223,7 @@ impl Simulation {
         }
         for Decision { job, action, .. } in decisions {
             if let Action::Start(allocation) | Action::Move(allocation) = action {
+                self.violations += u64::from(violates(&self.state, job, &allocation));
                 self.state.start(job, allocation);
                 self.watch(job);
             }
@@ -186,4 +256,13 @@ impl Simulation {
             })
         })
     }
+}
+
+/// Whether a part of an allocation is in a zone that may not hold one of the job's shards. Asks the rules of residency
+/// anew instead of trusting what was derived from them at submission.
+fn violates(state: &State, job: JobIndex, allocation: &Allocation) -> bool {
+    let zones =
+        allocation.parts().iter().map(|(node, _)| &state.fleet.zone(state.fleet.node(*node).zone).name);
+    let mut allowed = state.job(job).spec.shards.iter().map(|shard| allowed_zones(shard, &state.fleet.zones));
+    allowed.any(|allowed| allowed.map_or(true, |allowed| zones.clone().any(|zone| !allowed.contains(zone))))
 }

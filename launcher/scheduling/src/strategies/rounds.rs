@@ -75,10 +75,13 @@ impl<D: Divide> Rounds<D> {
         self.decided = now;
     }
 
-    fn is_due(&self, state: &State, active: &[JobIndex]) -> bool {
+    fn has_changed(&self, state: &State, active: &[JobIndex]) -> bool {
         let (jobs, devices) = &self.divided_among;
-        let changed = jobs != active || *devices != state.capacity().total();
-        changed && self.divided.is_none_or(|divided| state.now().since(divided) >= HOLD)
+        jobs != active || *devices != state.capacity().total()
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.divided.is_none_or(|divided| now.since(divided) >= HOLD)
     }
 
     fn divide(&mut self, state: &State, active: &[JobIndex]) {
@@ -106,7 +109,8 @@ impl<D: Divide> Rounds<D> {
     }
 
     /// Fills pools, the fastest first, with those that had least of their fraction, then with those that wait otherwise.
-    fn choose(&mut self, state: &State, active: &[JobIndex]) {
+    /// Returns whether a job waits for which there is room.
+    fn choose(&mut self, state: &State, active: &[JobIndex]) -> bool {
         self.chosen.clear();
         let mut left: Vec<u64> =
             state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect();
@@ -116,16 +120,18 @@ impl<D: Divide> Rounds<D> {
             let claims = self.claims(active, &rates, *pool);
             self.take(state, *pool, claims, &mut left[usize::from(pool.0)]);
         }
-        if !self.divide.fills() {
-            return;
+        if self.divide.fills() {
+            for pool in &order {
+                let room = &mut left[usize::from(pool.0)];
+                self.take(state, *pool, able(active, &rates, *pool), room);
+            }
         }
-        for pool in &order {
-            let room = &mut left[usize::from(pool.0)];
-            let waiting = active.iter().zip(&rates);
-            let waiting = waiting.filter(|(_, rates)| *room > 0 && rates[usize::from(pool.0)] != Rate::ZERO);
-            let waiting: Vec<JobIndex> = waiting.map(|(job, _)| *job).collect();
-            self.take(state, *pool, waiting, room);
-        }
+        let waits = |(index, rates): (&JobIndex, &Vec<Rate>)| {
+            let devices = u64::from(state.job(*index).spec.devices.requested);
+            let fits = |(rate, left): (&Rate, &u64)| *rate != Rate::ZERO && devices <= *left;
+            !self.chosen.contains_key(index) && rates.iter().zip(&left).any(fits)
+        };
+        active.iter().zip(&rates).any(waits)
     }
 
     fn take(&mut self, state: &State, pool: PoolIndex, line: Vec<JobIndex>, left: &mut u64) {
@@ -189,10 +195,15 @@ impl<D: Divide> Size for Rounds<D> {
 
     fn prepare(&mut self, state: &State, active: &[JobIndex]) {
         self.account(state);
-        if self.is_due(state, active) {
+        let changed = self.has_changed(state, active);
+        if changed && self.is_due(state.now()) {
             self.divide(state, active);
+            self.choose(state, active);
+        } else if self.choose(state, active) && changed {
+            // What was freed is not left idle until the next division.
+            self.divide(state, active);
+            self.choose(state, active);
         }
-        self.choose(state, active);
     }
 
     fn size(&self, _state: &State, index: JobIndex, job: &Job) -> Result<Want, &'static str> {
@@ -200,6 +211,12 @@ impl<D: Divide> Size for Rounds<D> {
         let pools: PoolSet = [*pool].into_iter().collect();
         Ok(Want { devices: job.spec.devices.requested, pools })
     }
+}
+
+/// Those that can run on `pool` at all.
+fn able(active: &[JobIndex], rates: &[Vec<Rate>], pool: PoolIndex) -> Vec<JobIndex> {
+    let jobs = active.iter().zip(rates).filter(|(_, rates)| rates[usize::from(pool.0)] != Rate::ZERO);
+    jobs.map(|(index, _)| *index).collect()
 }
 
 fn pool_of(state: &State, job: &Job) -> Option<PoolIndex> {

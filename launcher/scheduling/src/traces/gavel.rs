@@ -111,21 +111,23 @@ fn job_type(text: &str) -> Option<(u32, String)> {
     Some((devices.parse().ok()?, name.to_owned()))
 }
 
+/// Steps per second on V100s, and the speed beside that.
+type Measured = (f64, Arc<dyn Speed>);
+
 /// A table as a fleet needs it; jobs of one type share their speed.
 #[derive(Debug)]
 pub struct Speeds<'t> {
     table: &'t Table,
     kinds: Vec<String>,
-    made: BTreeMap<(u32, &'t str), Option<(f64, Arc<dyn Speed>)>>,
+    made: BTreeMap<(u32, &'t str), Option<Measured>>,
 }
 
 impl<'t> Speeds<'t> {
-    /// Steps per second on V100s, and the speed beside that.
-    fn of(&mut self, name: &str, devices: u32) -> Option<(f64, Arc<dyn Speed>)> {
+    fn of(&mut self, name: &str, devices: u32) -> Option<Measured> {
         let (key, rates) = self.table.rates.get_key_value(&(devices, name.to_owned()))?;
         let kinds = &self.kinds;
         let made = self.made.entry((devices, key.1.as_str()));
-        made.or_insert_with(|| TypeSpeed::new(rates, kinds)).clone()
+        made.or_insert_with(|| TypeSpeed::measured(rates, kinds)).clone()
     }
 
     fn job(&mut self, name: &str, devices: u32, work: impl FnOnce(f64) -> f64) -> Option<Asked> {
@@ -164,7 +166,7 @@ struct TypeSpeed {
 }
 
 impl TypeSpeed {
-    fn new(rates: &Rates, kinds: &[String]) -> Option<(f64, Arc<dyn Speed>)> {
+    fn measured(rates: &Rates, kinds: &[String]) -> Option<Measured> {
         let reference = rates.get(REFERENCE).copied().filter(|rate| *rate > 0.0)?;
         let relative = |rate: f64| Rate::from_f64(rate / reference);
         let one = |kind: &String| rates.get(kind).copied().unwrap_or(0.0);

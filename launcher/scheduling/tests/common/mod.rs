@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// `HCRUN_TRACES`, or the folder beside the repository; what is not there is said to be skipped.
-pub fn traces_folder() -> Option<PathBuf> {
+pub(crate) fn traces_folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
     let folder = std::env::var_os("HCRUN_TRACES").map_or(beside, PathBuf::from);
     if folder.is_dir() {
