@@ -152,6 +152,10 @@ fn knowing_models_shortens_jobs_by_as_much_as_published() {
     let table = Table::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
     let fleet = fleet(&[("v100", 1, 36), ("p100", 1, 36), ("k80", 1, 36)]);
     let settings = Settings { rate_per_hour: 4.0, jobs: 700, seed: 0, multi: false };
+    // The draws of the published figures.
+    let jobs = gavel::generate(&table, &fleet.kinds, &settings).unwrap().into_jobs();
+    assert_eq!((jobs[0].model.as_str(), jobs[1].submit), ("ResNet-18 (batch size 64)", Time(244_586_073)));
+    assert_eq!(jobs[2].model, "Recommendation (batch size 2048)");
     let mean = |name: &str| {
         let workload = gavel::generate(&table, &fleet.kinds, &settings).unwrap();
         let mut strategy = strategies::by_name(name).unwrap();

@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hcrun_protocol::prng::Prng;
 use hcrun_protocol::time::{Span, Time};
 
 use super::TraceError;
+use super::mersenne::Mersenne;
 use super::settings::{COUNT, POSITIVE, Pairs, SettingsError, is_positive};
 use super::table::TableError;
 use crate::fleet::Kind;
@@ -97,12 +97,27 @@ impl Table {
         Ok(Speeds { table: self, kinds, made: BTreeMap::new() })
     }
 
-    fn types_on(&self, devices: u32) -> Vec<&str> {
-        let sized = self.rates.range((devices, String::new())..(devices + 1, String::new()));
-        let at_reference = sized.filter(|(_, rates)| rates.get(REFERENCE).is_some_and(|rate| *rate > 0.0));
-        at_reference.map(|((_, name), _)| name.as_str()).collect()
+    /// In the order of the authors' list: by family, then by batch size. Families that it lacks come last.
+    fn types(&self) -> Vec<&str> {
+        let on_one = self.rates.range((1, String::new())..(2, String::new()));
+        let mut types: Vec<&str> = on_one.map(|((_, name), _)| name.as_str()).collect();
+        types.sort_by_key(|name| {
+            let (family, batch) = name.split_once(" (batch size ").unwrap_or((name, ""));
+            let place = FAMILIES.iter().position(|known| *known == family).unwrap_or(FAMILIES.len());
+            (place, batch.trim_end_matches(')').parse::<u32>().unwrap_or(0))
+        });
+        types
+    }
+
+    fn has(&self, name: &str, devices: u32) -> bool {
+        let rates = self.rates.get(&(devices, name.to_owned()));
+        rates.and_then(|rates| rates.get(REFERENCE)).is_some_and(|rate| *rate > 0.0)
     }
 }
+
+/// Job types of the evaluation, as its authors list them.
+const FAMILIES: [&str; 7] =
+    ["ResNet-18", "ResNet-50", "Transformer", "LM", "Recommendation", "A3C", "CycleGAN"];
 
 /// `('ResNet-18 (batch size 16)', 2)`
 fn job_type(text: &str) -> Option<(u32, String)> {
@@ -226,32 +241,45 @@ impl Settings {
 /// A workload of Gavel's evaluation, for a fleet with these device models: Poisson arrivals, 10^u minutes on V100s with u
 /// uniform in 1.5..3 (four of five jobs) or 3..4, job types equally likely among those that run on so many devices.
 ///
+/// Draws are those of the authors' simulator, so a seed gives the workload that their figures of that seed are from.
+///
 /// # Errors
 /// If the table lacks a device model, or no jobs are wanted.
 pub fn generate(table: &Table, kinds: &[String], settings: &Settings) -> Result<Workload, TableFileError> {
     let mut speeds = table.on(kinds)?;
-    let mut arrivals = Prng::keyed(&[settings.seed, 0]);
-    let mut draws = Prng::keyed(&[settings.seed, 1]);
-    let types = [1, 2, 4, 8].map(|devices| (devices, table.types_on(devices)));
+    let types = table.types();
+    let mut draws = Mersenne::new(settings.seed.wrapping_add(2));
+    let mut arrivals = Mersenne::new(settings.seed.wrapping_add(3));
     let (mut jobs, mut hours) = (Vec::new(), 0.0);
     for index in 0..settings.jobs {
-        // All draws are made in any case, so that settings change what they name and nothing else.
-        let size = match draws.uniform() {
-            draw if draw < 0.70 || !settings.multi => 0,
-            draw if draw < 0.80 => 1,
-            draw if draw < 0.95 => 2,
-            _ => 3,
+        let size = draws.uniform();
+        let (power, span) = if draws.uniform() < 0.8 { (1.5, 1.5) } else { (3.0, 1.0) };
+        let seconds = 60.0 * libm::exp10(power + span * draws.uniform());
+        let devices = match size {
+            _ if !settings.multi => 1,
+            size if size < 0.70 => 1,
+            size if size < 0.80 => 2,
+            size if size < 0.95 => 4,
+            _ => 8,
         };
-        let is_short = draws.uniform() < 0.8;
-        let power = draws.uniform() * if is_short { 1.5 } else { 1.0 } + if is_short { 1.5 } else { 3.0 };
-        let (devices, names) = &types[size];
-        let name = names.get(usize::try_from(draws.below(names.len().max(1) as u64)).unwrap_or(0));
-        let asked = name.and_then(|name| speeds.job(name, *devices, |_| 60.0 * libm::exp10(power)));
-        let asked = asked.ok_or(TableFileError::NoType { devices: *devices })?;
+        let name = pick(table, &types, devices, &mut draws).ok_or(TableFileError::NoType { devices })?;
+        let asked = speeds.job(name, devices, |_| seconds).ok_or(TableFileError::NoType { devices })?;
         jobs.push(asked.submitted(index.to_string(), hours_after_start(hours)));
         hours += -libm::log(1.0 - arrivals.uniform()) / settings.rate_per_hour;
     }
     Ok(Workload::new(jobs)?)
+}
+
+/// Draws until a job type runs on so many devices.
+fn pick<'t>(table: &Table, types: &[&'t str], devices: u32, draws: &mut Mersenne) -> Option<&'t str> {
+    types.iter().find(|name| table.has(name, devices))?;
+    let count = u32::try_from(types.len()).ok()?;
+    loop {
+        let name = types[usize::try_from(draws.below(count)).ok()?];
+        if table.has(name, devices) {
+            return Some(name);
+        }
+    }
 }
 
 fn hours_after_start(hours: f64) -> Time {

@@ -1,6 +1,7 @@
 //! Traces of jobs, as their authors publish them.
 
 pub mod gavel;
+mod mersenne;
 mod muri;
 mod philly;
 mod settings;
