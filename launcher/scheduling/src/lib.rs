@@ -14,7 +14,6 @@ pub mod job;
 pub mod packing;
 mod plan;
 pub mod simulator;
-#[cfg_attr(not(test), expect(dead_code, reason = "strategies that solve programs come next"))]
 mod solver;
 pub mod state;
 pub mod strategies;

@@ -153,9 +153,7 @@ impl Simulation {
                 let decisions = strategy.decide(&self.state);
                 observer.decided(&self.state, &decisions);
                 self.state.forget_changes();
-                // Devices that one job gives back another may take.
-                decisions.iter().for_each(|decision| self.release(decision));
-                decisions.into_iter().for_each(|decision| self.apply(decision));
+                self.apply(decisions);
             }
             self.check();
             observer.settled(&self.state);
@@ -176,9 +174,11 @@ impl Simulation {
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
         let next = [end, submit].into_iter().flatten().min();
-        // Waking up changes nothing once nothing can happen any more; a queue that stands still is found below.
+        // Waking up changes nothing once nothing can happen any more and the strategy knows all that did; a queue that stands
+        // still is found below.
+        let may_act = || self.state.running_count() > 0 || !self.state.changes().is_empty();
         next.map_or_else(
-            || self.wake.filter(|_| self.state.running_count() > 0),
+            || self.wake.filter(|_| may_act()),
             |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
         )
     }
@@ -212,24 +212,20 @@ impl Simulation {
         }
     }
 
-    fn release(&mut self, decision: &Decision) {
-        match &decision.action {
-            Action::Stop => self.state.stop(decision.job, Stop::Preempted),
-            Action::Move(_) => self.state.stop(decision.job, Stop::Moved),
-            Action::Refuse | Action::Start(_) => {}
+    /// Jobs that move may swap places: all devices are given back before any are taken.
+    fn apply(&mut self, decisions: Vec<Decision>) {
+        self.decisions += decisions.len() as u64;
+        for Decision { job, action, .. } in &decisions {
+            match action {
+                Action::Refuse => self.state.refuse(*job),
+                Action::Stop => self.state.stop(*job, Stop::Preempted),
+                Action::Move(_) => self.state.stop(*job, Stop::Moved),
+                Action::Start(_) => {}
+            }
         }
-    }
-
-    fn apply(&mut self, decision: Decision) {
-        self.decisions += 1;
-        let Decision { job, action, .. } = decision;
-        if let Action::Start(allocation) | Action::Move(allocation) = &action {
-            self.violations += u64::from(violates(&self.state, job, allocation));
-        }
-        match action {
-            Action::Refuse => self.state.refuse(job),
-            Action::Stop => {}
-            Action::Start(allocation) | Action::Move(allocation) => {
+        for Decision { job, action, .. } in decisions {
+            if let Action::Start(allocation) | Action::Move(allocation) = action {
+                self.violations += u64::from(violates(&self.state, job, &allocation));
                 self.state.start(job, allocation);
                 self.watch(job);
             }

@@ -27,3 +27,24 @@ impl Admit for FitsFleet {
         Ok(())
     }
 }
+
+/// Refuses what no single pool could run, for strategies that keep a gang within one.
+#[derive(Debug, Clone, Copy)]
+pub struct FitsPool;
+
+impl Admit for FitsPool {
+    fn admit(&self, state: &State, job: &Job) -> Result<(), String> {
+        FitsFleet.admit(state, job)?;
+        let wanted = job.spec.devices.requested;
+        let runs = |pool| super::shares::could_run(&state.fleet, job, pool);
+        if state.fleet.pool_indices().any(runs) {
+            return Ok(());
+        }
+        let allowed = state.fleet.pool_indices().filter(|pool| job.pools.contains(*pool));
+        let most =
+            allowed.map(|pool| state.fleet.devices_in([pool].into_iter().collect())).max().unwrap_or(0);
+        Err(format!(
+            "it asks for {wanted} devices of one pool on which it runs; the largest pool that it may use has {most}"
+        ))
+    }
+}

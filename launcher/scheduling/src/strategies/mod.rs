@@ -3,16 +3,22 @@
 mod admit;
 mod balanced;
 mod consolidate;
+mod cost_slo;
+mod ftf;
 mod least_fragment;
+mod makespan;
+mod max_min;
 mod modes;
 mod orders;
 mod places;
 mod priority;
+mod rounds;
+mod shares;
 mod sizes;
 
 use hcrun_protocol::time::Span;
 
-pub use admit::FitsFleet;
+pub use admit::{FitsFleet, FitsPool};
 pub use balanced::Balanced;
 pub use consolidate::Consolidate;
 pub use least_fragment::LeastFragment;
@@ -55,6 +61,20 @@ pub const ALL: &[About] = &[
         make: balanced_pack,
     },
     About { name: "fgd", what: "by submission; on the node where least is lost for other gangs", make: fgd },
+    About {
+        name: "max-min",
+        what: "fairest progress over device models, in rounds, as Gavel",
+        make: max_min,
+    },
+    About {
+        name: "max-min-efficient",
+        what: "max-min, and of equally fair divisions the one with the most progress",
+        make: max_min_efficient,
+    },
+    About { name: "max-min-blind", what: "max-min as if all devices were alike", make: max_min_blind },
+    About { name: "makespan", what: "the last job done as early as can be, in rounds", make: makespan },
+    About { name: "cost-slo", what: "most work per dollar with deadlines met, in rounds", make: cost_slo },
+    About { name: "ftf", what: "fairest finish times, as Themis, in rounds", make: ftf },
 ];
 
 /// The names of all strategies, for messages.
@@ -65,6 +85,37 @@ pub fn names() -> String {
 /// Makes a fresh strategy.
 pub fn by_name(name: &str) -> Option<Strategy> {
     ALL.iter().find(|about| about.name == name).map(|about| (about.make)(about.name))
+}
+
+fn max_min(name: &'static str) -> Strategy {
+    in_rounds(name, max_min::MaxMin(shares::Progress::Ignored))
+}
+
+fn max_min_efficient(name: &'static str) -> Strategy {
+    in_rounds(name, max_min::MaxMin(shares::Progress::Preferred))
+}
+
+fn max_min_blind(name: &'static str) -> Strategy {
+    in_rounds(name, max_min::MaxMinBlind)
+}
+
+fn makespan(name: &'static str) -> Strategy {
+    in_rounds(name, makespan::Makespan)
+}
+
+fn cost_slo(name: &'static str) -> Strategy {
+    in_rounds(name, cost_slo::CostSlo)
+}
+
+fn ftf(name: &'static str) -> Strategy {
+    in_rounds(name, ftf::FinishTimeFair)
+}
+
+/// Divides time by `divide`, and decides who runs in rounds.
+fn in_rounds(name: &'static str, divide: impl shares::Divide + 'static) -> Strategy {
+    let admit = Box::new(FitsPool);
+    let stages = Stages { admit, size: Box::new(rounds::Rounds::new(divide)), ..stages(Submission) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::ByOrder, Pace::Rounds(rounds::ROUND))
 }
 
 fn stages(order: impl Order + 'static) -> Stages {

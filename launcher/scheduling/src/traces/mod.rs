@@ -1,10 +1,14 @@
 //! Traces of jobs, as their authors publish them.
 
 mod columns;
+pub mod gavel;
+mod mersenne;
 mod muri;
 pub mod openb;
 mod philly;
+mod settings;
 mod swf;
+pub mod synthetic;
 mod table;
 
 use hcrun_protocol::time::Time;
@@ -13,6 +17,7 @@ use crate::job::{JobSpec, Workload, WorkloadError};
 
 pub use columns::{Columns, ColumnsError};
 
+pub use settings::SettingsError;
 pub use table::TableError;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +32,10 @@ pub enum TraceError {
     Duplicate { line: u64, first: u64, id: String },
     #[error("line {line}: it is not UTF-8 text")]
     NotText { line: u64 },
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Throughputs(#[from] gavel::TableFileError),
     #[error("there is no trace format `{0}`; there are {known}", known = names())]
     UnknownFormat(String),
 }
@@ -47,6 +56,11 @@ pub const FORMATS: &[Format] = &[
         name: "csv",
         what: "any CSV; `submit`, `duration` and `gpus` say which columns hold them",
         read: columns::read,
+    },
+    Format {
+        name: "synthetic",
+        what: "made up from settings such as jobs=500,rate=6; no outside data",
+        read: synthetic::read,
     },
 ];
 
