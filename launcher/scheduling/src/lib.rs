@@ -9,6 +9,7 @@
 
 pub mod fleet;
 mod free;
+pub mod goodput;
 pub mod job;
 mod plan;
 pub mod simulator;

@@ -168,6 +168,12 @@ pub trait Size: fmt::Debug {
         false
     }
 
+    /// Whether jobs may get another number of devices than they ask for. Otherwise a simulation holds them to their
+    /// requests: they do not tune their batch either.
+    fn is_elastic(&self) -> bool {
+        false
+    }
+
     /// Called before each joint decision, with the jobs that wait or run in their order.
     fn prepare(&mut self, _state: &State, _active: &[JobIndex]) {}
 

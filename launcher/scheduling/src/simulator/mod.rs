@@ -35,16 +35,19 @@ pub enum SimulationError {
     Endless { strategy: &'static str, left: usize },
 }
 
-/// Runs `workload` to its end.
+/// Runs `workload` to its end. Jobs are held to their requests unless the strategy is elastic.
 ///
 /// # Errors
 /// If jobs are left that the strategy never starts.
 pub fn simulate(
     fleet: &Arc<Fleet>,
-    workload: Workload,
+    mut workload: Workload,
     strategy: &mut Strategy,
     checks: Checks,
 ) -> Result<Outcome, SimulationError> {
+    if !strategy.size.is_elastic() {
+        workload.hold_to_requests();
+    }
     let mut simulation = Simulation::new(fleet, workload, checks);
     simulation.run(strategy)?;
     Ok(Outcome::of(&simulation.state, simulation.busy, simulation.decisions))
@@ -103,9 +106,11 @@ impl Simulation {
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
         let next = [end, submit].into_iter().flatten().min();
-        // Waking up changes nothing once nothing can happen any more; a queue that stands still is found below.
+        // Waking up changes nothing once nothing can happen any more and the strategy has seen all that did; a queue that
+        // stands still is found below.
+        let unseen = !self.state.changes().is_empty();
         next.map_or_else(
-            || self.wake.filter(|_| self.state.running_count() > 0),
+            || self.wake.filter(|_| unseen || self.state.running_count() > 0),
             |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
         )
     }

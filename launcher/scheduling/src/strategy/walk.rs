@@ -73,7 +73,8 @@ impl Strategy {
     pub fn next_wake(&self, state: &State) -> Option<Time> {
         let round = match self.pace {
             Pace::Events => None,
-            Pace::Rounds(length) | Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
+            Pace::Rounds(length) => return Some(next_round(state.now(), length)),
+            Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
         [round, self.order.next_change(state), self.mode.next_change(state)].into_iter().flatten().min()
     }
@@ -212,6 +213,11 @@ impl Strategy {
             match placed {
                 Placed::At(allocation) => {
                     open.take(&state.fleet, &allocation);
+                    // What was found among the open devices may be free ones, too.
+                    for (node, _) in allocation.parts() {
+                        let left = free.on(*node).min(open.on(*node));
+                        free.set(&state.fleet, *node, left);
+                    }
                     let passed = walk.passed_before(key, index);
                     let reason = passed.map_or(Reason::Next, |of| Reason::Ahead { of });
                     starts.push(Decision { job: index, action: Action::Start(allocation), reason });
