@@ -31,7 +31,15 @@ fn main() {
             let text = std::fs::read_to_string(folder.join(format!("workloads/workload-{number}.csv"))).unwrap();
             let workload = traces::read_with("pollux", &text, &profiles).unwrap();
             let fleet = Arc::new(Fleet::uniform(16, 4).unwrap());
-            let mut strategy = strategies::by_name(&name).unwrap();
+            let mut strategy = match name.strip_prefix("d:") {
+                Some(spec) => {
+                    let v: Vec<f64> = spec.split(',').map(|x| x.parse().unwrap()).collect();
+                    let tuning = strategies::Tuning { power: v[0], attained: v[1], attained_offset: v[2], horizon: v[3], age_factor: v[4], mode: v[5] as u32, prices: vec![] };
+                    let pace = if v[6] > 0.0 { Pace::Rounds(Span::from_secs(60)) } else { Pace::EventsAndRounds(Span::from_secs(60)) };
+                    strategies::demand_with(tuning, pace)
+                }
+                None => strategies::by_name(&name).unwrap(),
+            };
             if !strategy.size.is_elastic() {
                 strategy.pace = Pace::Rounds(Span::from_secs(60));
             }

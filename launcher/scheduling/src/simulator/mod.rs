@@ -86,7 +86,7 @@ impl Simulation {
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
                 let decisions = strategy.decide(&self.state);
                 self.state.forget_changes();
-                decisions.into_iter().for_each(|decision| self.apply(decision));
+                self.apply(decisions);
             }
             self.check();
             let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
@@ -144,18 +144,19 @@ impl Simulation {
         }
     }
 
-    fn apply(&mut self, decision: Decision) {
-        self.decisions += 1;
-        let Decision { job, action, .. } = decision;
-        match action {
-            Action::Refuse => self.state.refuse(job),
-            Action::Stop => self.state.stop(job, Stop::Preempted),
-            Action::Start(allocation) => {
-                self.state.start(job, allocation);
-                self.watch(job);
+    /// Stops come before starts: a job may move to what another one leaves.
+    fn apply(&mut self, decisions: Vec<Decision>) {
+        self.decisions += decisions.len() as u64;
+        for Decision { job, action, .. } in &decisions {
+            match action {
+                Action::Refuse => self.state.refuse(*job),
+                Action::Stop => self.state.stop(*job, Stop::Preempted),
+                Action::Move(_) => self.state.stop(*job, Stop::Moved),
+                Action::Start(_) => {}
             }
-            Action::Move(allocation) => {
-                self.state.stop(job, Stop::Moved);
+        }
+        for Decision { job, action, .. } in decisions {
+            if let Action::Start(allocation) | Action::Move(allocation) = action {
                 self.state.start(job, allocation);
                 self.watch(job);
             }

@@ -1,6 +1,8 @@
 //! The strategies by name, and the stages that they are made of.
 
 mod admit;
+mod demand;
+mod elastic;
 mod modes;
 mod orders;
 mod places;
@@ -9,6 +11,8 @@ mod sizes;
 use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
+pub use demand::{Demand, Tuning};
+pub use elastic::{FitsPool, WholeNodes};
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
@@ -31,6 +35,7 @@ pub const ALL: &[About] = &[
     About { name: "srtf", what: "shortest remaining time first, preemptive", make: srtf },
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
+    About { name: "demand", what: "elastic: devices go where a dollar buys most goodput", make: demand },
 ];
 
 /// The names of all strategies, for messages.
@@ -75,4 +80,23 @@ fn las(name: &'static str) -> Strategy {
     // 16 device hours, the threshold of Tiresias in Pollux's comparison.
     let order = Attained::new(Span::from_secs(16 * 3_600));
     Strategy::new(name, stages(order), Discipline::Skip, Preemption::ByOrder, Pace::Events)
+}
+
+fn elastic(size: impl Size + 'static) -> Stages {
+    Stages {
+        admit: Box::new(FitsPool),
+        order: Box::new(Submission),
+        size: Box::new(size),
+        place: Box::new(WholeNodes),
+        mode: Box::new(AnyTerms),
+    }
+}
+
+pub fn demand_with(tuning: Tuning, pace: Pace) -> Strategy {
+    Strategy::new("demand", elastic(Demand::new(tuning)), Discipline::Skip, Preemption::Never, pace)
+}
+
+fn demand(name: &'static str) -> Strategy {
+    let pace = Pace::EventsAndRounds(Span::from_secs(60));
+    Strategy::new(name, elastic(Demand::default()), Discipline::Skip, Preemption::Never, pace)
 }

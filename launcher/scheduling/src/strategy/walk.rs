@@ -51,7 +51,8 @@ impl Strategy {
         Strategy { name, admit, order, size, place, mode, discipline, preemption, pace, queue, running }
     }
 
-    /// What to do now. The caller applies all of it, in order, before anything else happens to `state`.
+    /// What to do now. The caller applies all of it before anything else happens to `state`: in order, all
+    /// stops (those of moves, too) before all starts.
     pub fn decide(&mut self, state: &State) -> Vec<Decision> {
         let mut decisions = Vec::new();
         self.order.prepare(state);
