@@ -34,9 +34,10 @@ fn main() {
             let mut strategy = match name.strip_prefix("d:") {
                 Some(spec) => {
                     let v: Vec<f64> = spec.split(',').map(|x| x.parse().unwrap()).collect();
-                    let tuning = strategies::Tuning { power: v[0], attained: v[1], attained_offset: v[2], horizon: v[3], age_factor: v[4], mode: v[5] as u32, prices: vec![] };
-                    let pace = if v[6] > 0.0 { Pace::Rounds(Span::from_secs(60)) } else { Pace::EventsAndRounds(Span::from_secs(60)) };
-                    strategies::demand_with(tuning, pace)
+                    let weight = match v[4] as u32 { 0 => strategies::Weight::Equal, 1 => strategies::Weight::Attained { scale: Span::from_secs(v[2] as u64), power: v[1] }, _ => strategies::Weight::Left { power: v[1] } };
+                    let tuning = strategies::Tuning { fairness: v[0], weight, horizon: Span::from_secs(v[3] as u64), prices: vec![] };
+                    let pace = if v[5] > 0.0 { Pace::Rounds(Span::from_secs(60)) } else { Pace::EventsAndRounds(Span::from_secs(60)) };
+                    strategies::elastic_with("demand", strategies::Demand::new(tuning), pace)
                 }
                 None => strategies::by_name(&name).unwrap(),
             };

@@ -13,7 +13,6 @@ pub mod goodput;
 pub mod job;
 mod plan;
 pub mod simulator;
-#[cfg_attr(not(test), expect(dead_code, reason = "strategies that solve programs come next"))]
 mod solver;
 pub mod state;
 pub mod strategies;

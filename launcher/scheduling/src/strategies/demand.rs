@@ -1,31 +1,54 @@
-//! Devices go where one more dollar buys most goodput (`demand`).
+//! `demand`: devices go where one more dollar buys most goodput.
+//!
+//! Each job has a worth for every configuration: a concave function of its goodput, in devices that work as well as a
+//! single one would. Devices are dealt one upgrade at a time to the job whose worth grows most per dollar, until nothing
+//! more grows or fits. What a job would lose by another start is taken off every configuration but the one that it
+//! holds, so a change must be worth its restart: that is the hysteresis.
+//!
+//! It knows speeds on all devices, as a profile or a fitted model gives them, and the service that a job has received,
+//! but not how much there is left to do, unless it is told to weigh by estimates ([`Weight::Left`]).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use hcrun_protocol::time::Span;
 
-use super::elastic::{Choice, Configurations};
+use super::elastic::{
+    Choice, Claim, Configurations, Grants, Offer, claims, holds, left_of, open, restart_factor,
+};
 use crate::fleet::PoolSet;
 use crate::job::JobIndex;
-use crate::state::{Job, Phase, State};
+use crate::state::{Job, State};
 use crate::strategy::{Key, Size, Want};
+
+/// Which jobs count more than others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Weight {
+    /// None but by [`crate::JobSpec::weight`].
+    Equal,
+    /// Those that have had little: (1 + attained / scale) ^ -power. Jobs of unknown length tend to be short if they have
+    /// not run long yet. `scale` is device time.
+    Attained { scale: Span, power: f64 },
+    /// Those with little left by their estimate: device seconds left ^ -power.
+    Left { power: f64 },
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tuning {
-    pub power: f64,
-    pub attained: f64,
-    pub attained_offset: f64,
-    pub horizon: f64,
-    pub age_factor: f64,
-    pub mode: u32,
-    /// Dollars per device and hour, by pool; empty: all alike.
+    /// Of worth as a function of goodput: 0 counts goodput as it is, 1 its logarithm, 2 the time that a unit of work
+    /// takes; the higher, the more evenly goodput is dealt.
+    pub fairness: f64,
+    pub weight: Weight,
+    /// For how long devices are expected to stay with a job: what a start costs is spread over it.
+    pub horizon: Span,
+    /// Dollars per device and hour by pool; where there is none, a device counts one dollar.
     pub prices: Vec<f64>,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { power: 1.0, attained: 0.0, attained_offset: 3600.0, horizon: 300.0, age_factor: 1.0, mode: 0, prices: Vec::new() }
+        let weight = Weight::Attained { scale: Span::from_secs(4 * 3_600), power: 0.5 };
+        Tuning { fairness: 0.5, weight, horizon: Span::from_secs(300), prices: Vec::new() }
     }
 }
 
@@ -33,20 +56,13 @@ impl Default for Tuning {
 pub struct Demand {
     tuning: Tuning,
     configurations: Configurations,
-    wants: Vec<(JobIndex, Choice)>,
+    grants: Grants,
 }
 
 impl Demand {
     pub fn new(tuning: Tuning) -> Demand {
         Demand { tuning, ..Demand::default() }
     }
-}
-
-struct Claim {
-    index: JobIndex,
-    options: Vec<(Choice, f64, f64)>, // worth, cost
-    chosen: Option<usize>,
-    floor: f64,
 }
 
 impl Size for Demand {
@@ -59,85 +75,106 @@ impl Size for Demand {
     }
 
     fn prepare(&mut self, state: &State, active: &[(JobIndex, PoolSet)]) {
-        let mut open: Vec<u64> = state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect();
-        let mut claims = Vec::new();
-        for (index, pools) in active {
-            let job = state.job(*index);
-            let choices = self.configurations.of(state, *index, job, *pools);
-            if choices.is_empty() { continue; }
-            claims.push(claim(&self.tuning, state, *index, job, choices));
-        }
-        let mut heap = BinaryHeap::new();
-        for (number, claim) in claims.iter().enumerate() {
-            if let Some((gain, _)) = upgrade(claim, &open) { heap.push((Key::from_f64(gain), Reverse(number))); }
-        }
-        while let Some((key, Reverse(number))) = heap.pop() {
-            let Some((gain, option)) = upgrade(&claims[number], &open) else { continue };
-            if Key::from_f64(gain) != key {
-                heap.push((Key::from_f64(gain), Reverse(number)));
-                continue;
-            }
-            let claim = &mut claims[number];
-            if let Some(before) = claim.chosen {
-                open[claim.options[before].0.pool.index()] += u64::from(claim.options[before].0.devices);
-            }
-            claim.chosen = Some(option);
-            open[claim.options[option].0.pool.index()] -= u64::from(claim.options[option].0.devices);
-            if let Some((gain, _)) = upgrade(claim, &open) { heap.push((Key::from_f64(gain), Reverse(number))); }
-        }
-        self.wants = claims.iter().filter_map(|claim| Some((claim.index, claim.options[claim.chosen?].0))).collect();
-        self.wants.sort_unstable_by_key(|(index, _)| *index);
+        let tuning = &self.tuning;
+        let claim = |index, job: &Job, choices: &[Choice]| tuning.claim(state, index, job, choices);
+        let mut claims = claims(&mut self.configurations, state, active, claim);
+        deal(&mut claims, open(state));
+        self.grants = Grants::of(&claims);
     }
 
     fn size(&self, _state: &State, index: JobIndex, _job: &Job) -> Result<Want, &'static str> {
-        let found = self.wants.binary_search_by_key(&index, |(index, _)| *index);
-        let (_, choice) = self.wants[found.map_err(|_| "its devices are worth more to other jobs")?];
-        Ok(Want { devices: choice.devices, pools: [choice.pool].into_iter().collect() })
+        self.grants.want(index)
     }
 }
 
-fn claim(tuning: &Tuning, state: &State, index: JobIndex, job: &Job, choices: &[Choice]) -> Claim {
-    let now = state.now();
-    let base = choices.iter().map(|c| c.rate / f64::from(c.devices)).fold(0.0, f64::max);
-    let attained = job.attained(now) as f64 / 1e6;
-    let left = job.estimated_left(now).as_secs_f64();
-    let weight = match tuning.mode {
-        0 => libm::pow(1.0 + attained / tuning.attained_offset, -tuning.attained),
-        1 => libm::pow(left / base, -tuning.attained), // remaining device seconds
-        _ => libm::pow((attained + left / base) / 3600.0, -tuning.attained),
-    };
-    let age = now.since(job.spec.submit).as_secs_f64();
-    let delay = job.spec.start_overhead.as_secs_f64();
-    let factor = if job.phase == Phase::Running {
-        let sia = ((age - f64::from(job.starts) * delay) / (age + delay)).clamp(0.0, 1.0);
-        let horizon = (tuning.horizon - delay).max(0.0) / tuning.horizon;
-        libm::pow(sia, tuning.age_factor) * horizon
-    } else { 1.0 };
-    let utility = |s: f64| {
-        if tuning.power == 0.0 { libm::log(s + 1e-3) } else { -libm::pow(s + 1e-3, -tuning.power) / tuning.power }
-    };
-    let options = choices.iter().map(|choice| {
-        let held = job.phase == Phase::Running
-            && job.allocation.devices() == choice.devices
-            && job.allocation.parts().iter().all(|p| state.fleet.node(p.0).pool == choice.pool);
-        let rate = if held { choice.rate } else { choice.rate * factor };
-        let price = tuning.prices.get(choice.pool.index()).copied().unwrap_or(1.0);
-        (*choice, weight * utility(rate / base), price * f64::from(choice.devices))
-    });
-    Claim { index, options: options.collect(), chosen: None, floor: weight * utility(0.0) }
+impl Tuning {
+    fn claim(&self, state: &State, index: JobIndex, job: &Job, choices: &[Choice]) -> Claim {
+        // The speed per device where a device does most.
+        let per_device = choices.iter().map(|choice| choice.rate / f64::from(choice.devices)).fold(0.0, f64::max);
+        let weight = job.spec.weight * self.weight(state, job, per_device);
+        let factor = restart_factor(state, job) * left_of(self.horizon, job);
+        let offer = |choice: &Choice| {
+            let kept = if holds(state, job, choice) { 1.0 } else { factor };
+            let worth = weight * self.worth(kept * choice.rate / per_device);
+            Offer { choice: *choice, worth, cost: self.price(choice) * f64::from(choice.devices) }
+        };
+        let offers = choices.iter().map(offer).collect();
+        Claim { index, offers, nothing: weight * self.worth(0.0), granted: None }
+    }
+
+    fn weight(&self, state: &State, job: &Job, per_device: f64) -> f64 {
+        match self.weight {
+            Weight::Equal => 1.0,
+            Weight::Attained { scale, power } => {
+                let attained = job.attained(state.now()) as f64 / (scale.0 as f64).max(1.0);
+                libm::pow(1.0 + attained, -power)
+            }
+            Weight::Left { power } => {
+                let left = job.estimated_left(state.now()).as_secs_f64() / per_device;
+                libm::pow(left.max(1.0), -power)
+            }
+        }
+    }
+
+    /// Of the goodput of so many devices that work as well as one.
+    fn worth(&self, devices: f64) -> f64 {
+        // A thousandth of a device keeps the worth of nothing finite.
+        let devices = devices + 1e-3;
+        match 1.0 - self.fairness {
+            0.0 => libm::log(devices),
+            power => libm::pow(devices, power) / power,
+        }
+    }
+
+    fn price(&self, choice: &Choice) -> f64 {
+        self.prices.get(choice.pool.index()).copied().filter(|price| *price > 0.0).unwrap_or(1.0)
+    }
 }
 
+/// Grants offers within `open` devices by pool, upgrade by upgrade; ties go to the first claim.
+fn deal(claims: &mut [Claim], mut open: Vec<u64>) {
+    let mut line = BinaryHeap::new();
+    let enter = |claim: &Claim, number: usize, open: &[u64], line: &mut BinaryHeap<_>| {
+        if let Some((gain, _)) = upgrade(claim, open) {
+            line.push((Key::from_f64(gain), Reverse(number)));
+        }
+    };
+    for (number, claim) in claims.iter().enumerate() {
+        enter(claim, number, &open, &mut line);
+    }
+    while let Some((key, Reverse(number))) = line.pop() {
+        let claim = &mut claims[number];
+        // Others may have taken the devices since: then its next best upgrade stands in line again.
+        if let Some((gain, offer)) = upgrade(claim, &open)
+            && Key::from_f64(gain) == key
+        {
+            if let Some(before) = claim.granted {
+                let choice = claim.offers[before].choice;
+                open[choice.pool.index()] += u64::from(choice.devices);
+            }
+            let choice = claim.offers[offer].choice;
+            open[choice.pool.index()] -= u64::from(choice.devices);
+            claim.granted = Some(offer);
+        }
+        enter(claim, number, &open, &mut line);
+    }
+}
+
+/// The dearer offer of the highest gain per dollar among those that fit.
 fn upgrade(claim: &Claim, open: &[u64]) -> Option<(f64, usize)> {
-    let (worth, cost) = claim.chosen.map_or((claim.floor, 0.0), |chosen| (claim.options[chosen].1, claim.options[chosen].2));
-    let held = claim.chosen.map(|chosen| claim.options[chosen].0);
+    let held = claim.granted.map(|granted| claim.offers[granted]);
+    let (worth, cost) = held.map_or((claim.nothing, 0.0), |held| (held.worth, held.cost));
     let mut best = None;
-    for (number, (choice, value, price)) in claim.options.iter().enumerate() {
-        let mine = held.filter(|held| held.pool == choice.pool).map_or(0, |held| u64::from(held.devices));
-        if open[choice.pool.index()] + mine < u64::from(choice.devices) || *price <= cost { continue; }
-        let gain = (value - worth) / (price - cost);
-        if gain > 0.0 && best.is_none_or(|(best, _)| gain > best) { best = Some((gain, number)); }
+    for (number, offer) in claim.offers.iter().enumerate() {
+        let mine = held.filter(|held| held.choice.pool == offer.choice.pool);
+        let mine = mine.map_or(0, |held| u64::from(held.choice.devices));
+        if offer.cost <= cost || open[offer.choice.pool.index()] + mine < u64::from(offer.choice.devices) {
+            continue;
+        }
+        let gain = (offer.worth - worth) / (offer.cost - cost);
+        if gain > 0.0 && best.is_none_or(|(most, _)| gain > most) {
+            best = Some((gain, number));
+        }
     }
     best
 }
-#[allow(dead_code)]
-const S: Span = Span(0);

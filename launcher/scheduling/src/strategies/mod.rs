@@ -6,16 +6,18 @@ mod elastic;
 mod modes;
 mod orders;
 mod places;
+mod sia;
 mod sizes;
 
 use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
-pub use demand::{Demand, Tuning};
+pub use demand::{Demand, Tuning, Weight};
 pub use elastic::{FitsPool, WholeNodes};
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
+pub use sia::Sia;
 pub use sizes::Requested;
 
 use crate::strategy::{Discipline, Mode, Order, Pace, Place, Preemption, Size, Stages, Strategy};
@@ -36,6 +38,7 @@ pub const ALL: &[About] = &[
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
     About { name: "demand", what: "elastic: devices go where a dollar buys most goodput", make: demand },
+    About { name: "sia", what: "elastic: the best configuration of every job at once, as an integer program", make: sia },
 ];
 
 /// The names of all strategies, for messages.
@@ -92,11 +95,18 @@ fn elastic(size: impl Size + 'static) -> Stages {
     }
 }
 
-pub fn demand_with(tuning: Tuning, pace: Pace) -> Strategy {
-    Strategy::new("demand", elastic(Demand::new(tuning)), Discipline::Skip, Preemption::Never, pace)
+/// Elastic, in whatever way `size` decides.
+pub fn elastic_with(name: &'static str, size: impl Size + 'static, pace: Pace) -> Strategy {
+    Strategy::new(name, elastic(size), Discipline::Skip, Preemption::Never, pace)
 }
 
 fn demand(name: &'static str) -> Strategy {
-    let pace = Pace::EventsAndRounds(Span::from_secs(60));
-    Strategy::new(name, elastic(Demand::default()), Discipline::Skip, Preemption::Never, pace)
+    elastic_with(name, Demand::default(), Pace::EventsAndRounds(ROUND))
 }
+
+fn sia(name: &'static str) -> Strategy {
+    elastic_with(name, Sia::default(), Pace::Rounds(ROUND))
+}
+
+/// How often elastic strategies look again, as in Pollux and Sia: speeds change as training goes on.
+const ROUND: Span = Span::from_secs(60);

@@ -42,12 +42,6 @@ impl Configurations {
         }
         slot.as_ref().map_or(&[], |known| &known.choices)
     }
-
-    pub(crate) fn forget(&mut self, index: JobIndex) {
-        if let Some(slot) = self.jobs.get_mut(index.index()) {
-            *slot = None;
-        }
-    }
 }
 
 fn ask(fleet: &Fleet, job: &Job, done: Work, pools: PoolSet) -> Known {
