@@ -18,6 +18,18 @@ use crate::strategy::{Action, Decision, Pace, Strategy};
 
 pub use outcome::{JobOutcome, Outcome};
 
+/// Looks on while a simulation runs; has no influence on it.
+pub trait Observer {
+    /// The strategy is about to be asked.
+    fn deciding(&mut self, _state: &State) {}
+    /// What it said, before it is applied.
+    fn decided(&mut self, _state: &State, _decisions: &[Decision]) {}
+    /// All that happens at this instant has happened.
+    fn settled(&mut self, _state: &State) {}
+}
+
+impl Observer for () {}
+
 /// How often every count is compared with the sum of its parts. Totals are compared at each event in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checks {
@@ -41,15 +53,29 @@ pub enum SimulationError {
 /// If jobs are left that the strategy never starts.
 pub fn simulate(
     fleet: &Arc<Fleet>,
+    workload: Workload,
+    strategy: &mut Strategy,
+    checks: Checks,
+) -> Result<Outcome, SimulationError> {
+    observe(fleet, workload, strategy, checks, &mut ())
+}
+
+/// As [`simulate`], with somebody who looks on.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn observe(
+    fleet: &Arc<Fleet>,
     mut workload: Workload,
     strategy: &mut Strategy,
     checks: Checks,
+    observer: &mut impl Observer,
 ) -> Result<Outcome, SimulationError> {
     if !strategy.size.is_elastic() {
         workload.hold_to_requests();
     }
     let mut simulation = Simulation::new(fleet, workload, checks);
-    simulation.run(strategy)?;
+    simulation.run(strategy, observer)?;
     Ok(Outcome::of(&simulation.state, simulation.busy, simulation.decisions))
 }
 
@@ -74,7 +100,7 @@ impl Simulation {
         Simulation { state, submitted: 0, ends: BinaryHeap::new(), wake: None, checks, busy: 0, decisions: 0 }
     }
 
-    fn run(&mut self, strategy: &mut Strategy) -> Result<(), SimulationError> {
+    fn run(&mut self, strategy: &mut Strategy, observer: &mut impl Observer) -> Result<(), SimulationError> {
         while let Some(now) = self.next_event() {
             if now > LAST {
                 let left = self.state.waiting_count() + self.state.running_count();
@@ -84,11 +110,14 @@ impl Simulation {
             self.end_and_submit(now);
             let is_round = self.wake.is_some_and(|wake| wake <= now);
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
+                observer.deciding(&self.state);
                 let decisions = strategy.decide(&self.state);
+                observer.decided(&self.state, &decisions);
                 self.state.forget_changes();
                 self.apply(decisions);
             }
             self.check();
+            observer.settled(&self.state);
             let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
             self.wake = if active { strategy.next_wake(&self.state) } else { None };
         }
@@ -106,11 +135,11 @@ impl Simulation {
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
         let next = [end, submit].into_iter().flatten().min();
-        // Waking up changes nothing once nothing can happen any more and the strategy has seen all that did; a queue that
-        // stands still is found below.
-        let unseen = !self.state.changes().is_empty();
+        // Waking up changes nothing once nothing can happen any more and the strategy knows all that did; a queue that stands
+        // still is found below.
+        let may_act = || self.state.running_count() > 0 || !self.state.changes().is_empty();
         next.map_or_else(
-            || self.wake.filter(|_| unseen || self.state.running_count() > 0),
+            || self.wake.filter(|_| may_act()),
             |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
         )
     }
@@ -144,7 +173,7 @@ impl Simulation {
         }
     }
 
-    /// Stops come before starts: a job may move to what another one leaves.
+    /// Jobs that move may swap places: all devices are given back before any are taken.
     fn apply(&mut self, decisions: Vec<Decision>) {
         self.decisions += decisions.len() as u64;
         for Decision { job, action, .. } in &decisions {

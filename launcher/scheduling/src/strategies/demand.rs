@@ -14,7 +14,7 @@ use std::collections::BinaryHeap;
 use hcrun_protocol::time::Span;
 
 use super::elastic::{
-    Choice, Claim, Configurations, Grants, Offer, claims, holds, left_of, open, restart_factor,
+    Choice, Claim, Claims, Configurations, Grants, Offer, holds, left_of, restart_factor,
 };
 use crate::fleet::PoolSet;
 use crate::job::JobIndex;
@@ -77,9 +77,9 @@ impl Size for Demand {
     fn prepare(&mut self, state: &State, active: &[(JobIndex, PoolSet)]) {
         let tuning = &self.tuning;
         let claim = |index, job: &Job, choices: &[Choice]| tuning.claim(state, index, job, choices);
-        let mut claims = claims(&mut self.configurations, state, active, claim);
-        deal(&mut claims, open(state));
-        self.grants = Grants::of(&claims);
+        let mut claims = Claims::new(&mut self.configurations, state, active, claim);
+        deal(&mut claims.claims, claims.open.clone());
+        self.grants = claims.grants();
     }
 
     fn size(&self, _state: &State, index: JobIndex, _job: &Job) -> Result<Want, &'static str> {

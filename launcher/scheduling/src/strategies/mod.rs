@@ -13,7 +13,7 @@ use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
 pub use demand::{Demand, Tuning, Weight};
-pub use elastic::{FitsPool, WholeNodes};
+pub use elastic::{LeastFitsPool, WholeNodes};
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
@@ -87,7 +87,7 @@ fn las(name: &'static str) -> Strategy {
 
 fn elastic(size: impl Size + 'static) -> Stages {
     Stages {
-        admit: Box::new(FitsPool),
+        admit: Box::new(LeastFitsPool),
         order: Box::new(Submission),
         size: Box::new(size),
         place: Box::new(WholeNodes),

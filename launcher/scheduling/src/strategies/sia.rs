@@ -5,7 +5,7 @@
 //! `unallocated`, and goodput in another configuration than the present one is scaled by the restart factor. Speeds
 //! come from profiles of all configurations, where Sia starts from one and learns the others.
 
-use super::elastic::{Choice, Claim, Configurations, Grants, Offer, claims, holds, open, restart_factor};
+use super::elastic::{Choice, Claim, Claims, Configurations, Grants, Offer, holds, restart_factor};
 use crate::fleet::PoolSet;
 use crate::job::JobIndex;
 use crate::solver::Program;
@@ -59,9 +59,9 @@ impl Size for Sia {
             };
             Claim { index, offers: choices.iter().map(offer).collect(), nothing: 0.0, granted: None }
         };
-        let mut claims = claims(&mut self.configurations, state, active, claim);
-        solve(&mut claims, &open(state), self.gap);
-        self.grants = Grants::of(&claims);
+        let mut claims = Claims::new(&mut self.configurations, state, active, claim);
+        solve(&mut claims.claims, &claims.open, self.gap);
+        self.grants = claims.grants();
     }
 
     fn size(&self, _state: &State, index: JobIndex, _job: &Job) -> Result<Want, &'static str> {

@@ -4,7 +4,7 @@ use hcrun_protocol::time::Span;
 
 use super::{Choice, Configurations};
 use crate::fleet::PoolSet;
-use crate::job::JobIndex;
+use crate::job::{Class, JobIndex};
 use crate::state::{Job, Phase, State};
 use crate::strategy::Want;
 
@@ -28,27 +28,64 @@ pub(crate) struct Claim {
     pub granted: Option<usize>,
 }
 
-/// The claims of all jobs that may run now, in their order.
-pub(crate) fn claims(
-    configurations: &mut Configurations,
-    state: &State,
-    active: &[(JobIndex, PoolSet)],
-    mut claim: impl FnMut(JobIndex, &Job, &[Choice]) -> Claim,
-) -> Vec<Claim> {
-    let mut claims = Vec::with_capacity(active.len());
-    for (index, pools) in active {
-        let job = state.job(*index);
-        let choices = configurations.of(state, *index, job, *pools);
-        if !choices.is_empty() {
-            claims.push(claim(*index, job, choices));
-        }
-    }
-    claims
+/// What all jobs claim that may run now, in their order, and what there is for them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claims {
+    pub claims: Vec<Claim>,
+    /// Devices by pool, without those of pinned jobs.
+    pub open: Vec<u64>,
+    pinned: Grants,
 }
 
-/// Devices there are, by pool.
-pub(crate) fn open(state: &State) -> Vec<u64> {
-    state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect()
+impl Claims {
+    pub(crate) fn new(
+        configurations: &mut Configurations,
+        state: &State,
+        active: &[(JobIndex, PoolSet)],
+        mut claim: impl FnMut(JobIndex, &Job, &[Choice]) -> Claim,
+    ) -> Claims {
+        let open = state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect();
+        let mut all = Claims { claims: Vec::with_capacity(active.len()), open, pinned: Grants::default() };
+        for (index, pools) in active {
+            let job = state.job(*index);
+            if is_pinned(job) {
+                all.pin(state, *index, job);
+                continue;
+            }
+            let choices = configurations.of(state, *index, job, *pools);
+            if !choices.is_empty() {
+                all.claims.push(claim(*index, job, choices));
+            }
+        }
+        all
+    }
+
+    fn pin(&mut self, state: &State, index: JobIndex, job: &Job) {
+        let mut pools = PoolSet::NONE;
+        for (node, devices) in job.allocation.parts() {
+            let pool = state.fleet.node(*node).pool;
+            self.open[pool.index()] = self.open[pool.index()].saturating_sub(u64::from(*devices));
+            pools.insert(pool);
+        }
+        self.pinned.0.push((index, Want { devices: job.allocation.devices(), pools }));
+    }
+
+    pub(crate) fn grants(self) -> Grants {
+        let mut grants = self.pinned.0;
+        for claim in &self.claims {
+            if let Some(granted) = claim.granted {
+                let Choice { pool, devices, .. } = claim.offers[granted].choice;
+                grants.push((claim.index, Want { devices, pools: [pool].into_iter().collect() }));
+            }
+        }
+        grants.sort_unstable_by_key(|(index, _)| *index);
+        Grants(grants)
+    }
+}
+
+/// Whether a job keeps the devices that it has, whatever they would be worth to others.
+pub(crate) fn is_pinned(job: &Job) -> bool {
+    job.phase == Phase::Running && (!job.spec.preemptible || job.spec.class == Class::Guaranteed)
 }
 
 /// Whether the job has just these devices already.
@@ -80,19 +117,11 @@ pub(crate) fn left_of(horizon: Span, job: &Job) -> f64 {
 
 /// What a joint decision granted, by job.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Grants(Vec<(JobIndex, Choice)>);
+pub(crate) struct Grants(Vec<(JobIndex, Want)>);
 
 impl Grants {
-    pub(crate) fn of(claims: &[Claim]) -> Grants {
-        let granted = claims.iter().filter_map(|claim| Some((claim.index, claim.offers[claim.granted?].choice)));
-        let mut grants: Vec<(JobIndex, Choice)> = granted.collect();
-        grants.sort_unstable_by_key(|(index, _)| *index);
-        Grants(grants)
-    }
-
     pub(crate) fn want(&self, index: JobIndex) -> Result<Want, &'static str> {
         let found = self.0.binary_search_by_key(&index, |(index, _)| *index);
-        let (_, choice) = self.0[found.map_err(|_| "its devices are worth more to other jobs")?];
-        Ok(Want { devices: choice.devices, pools: [choice.pool].into_iter().collect() })
+        found.map(|found| self.0[found].1).map_err(|_| "its devices are worth more to other jobs")
     }
 }

@@ -1,9 +1,11 @@
 //! What elastic strategies share: the configurations of a job, what each is worth, and where it goes.
 
+mod admit;
 mod claim;
 mod options;
 mod whole;
 
-pub(super) use claim::{Claim, Grants, Offer, claims, holds, left_of, open, restart_factor};
+pub(super) use claim::{Claim, Claims, Grants, Offer, holds, left_of, restart_factor};
 pub(super) use options::{Choice, Configurations};
-pub use whole::{FitsPool, WholeNodes};
+pub use admit::LeastFitsPool;
+pub use whole::WholeNodes;

@@ -1,11 +1,15 @@
 //! Whole nodes for large gangs, one node for small ones.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::claim::is_pinned;
 use crate::fleet::{NodeIndex, PoolIndex};
 use crate::free::{Allocation, Free};
 use crate::job::JobIndex;
 use crate::state::{Job, State};
-use crate::strategies::{FitsFleet, Pack};
-use crate::strategy::{Admit, Place, Want};
+use crate::strategies::Pack;
+use crate::strategy::{Place, Want};
 
 /// Packs, and moves smaller jobs together where a gang would lie on more nodes than it must.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +54,12 @@ fn cheapest(
     if nodes == 0 {
         return Vec::new();
     }
-    let mut movable = std::collections::BTreeMap::<NodeIndex, Vec<(u32, JobIndex)>>::new();
+    let mut movable = BTreeMap::<NodeIndex, Vec<(u32, JobIndex)>>::new();
     for index in keep {
         let job = state.job(*index);
         if let [(node, devices)] = job.allocation.parts()
             && *devices < limit
-            && job.spec.preemptible
+            && !is_pinned(job)
         {
             movable.entry(*node).or_default().push((*devices, *index));
         }
@@ -65,7 +69,7 @@ fn cheapest(
         if state.fleet.node(node).pool != pool || free.on(node) >= needed {
             continue;
         }
-        jobs.sort_unstable_by_key(|(devices, index)| (*devices, std::cmp::Reverse(*index)));
+        jobs.sort_unstable_by_key(|(devices, index)| (*devices, Reverse(*index)));
         let missing = needed - free.on(node);
         // One job that is just large enough, or the smallest ones together.
         let single = jobs.iter().find(|(devices, _)| *devices >= missing).copied();
@@ -90,24 +94,4 @@ fn cheapest(
         return Vec::new();
     }
     plans.into_iter().take(nodes).flat_map(|(_, _, jobs)| jobs).map(|(_, index)| index).collect()
-}
-
-/// Refuses what no single pool of an empty fleet could run: elastic gangs do not span pools.
-#[derive(Debug, Clone, Copy)]
-pub struct FitsPool;
-
-impl Admit for FitsPool {
-    fn admit(&self, state: &State, job: &Job) -> Result<(), String> {
-        FitsFleet.admit(state, job)?;
-        let fleet = &state.fleet;
-        let pools = fleet.pool_indices().filter(|pool| job.pools.contains(*pool));
-        let most = pools.map(|pool| fleet.pool(pool).nodes * fleet.pool(pool).devices_per_node).max();
-        let (wanted, most) = (job.spec.devices.min, most.unwrap_or(0));
-        if wanted > most {
-            return Err(format!(
-                "it asks for {wanted} devices of one pool; the largest request that could ever run is {most}"
-            ));
-        }
-        Ok(())
-    }
 }
