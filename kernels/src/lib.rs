@@ -5,9 +5,11 @@
 //!
 //! - [`update`], [`update_bf16`], [`reduce`], [`mod@clip`], [`digest`], [`wire`], [`top_k`], [`privacy`] and
 //!   [`host_buffers`] give the same bits on every CPU: they use only + - × ÷ √ in an order that is a function of
-//!   the element index, so that all ranks and all shard counts agree.
-//! - Everything else (matrix products, norms, attention) belongs to a worker's own forward and backward,
-//!   whose bits may depend on the CPU; it is tested with a tolerance.
+//!   the element index, so that all ranks and all shard counts agree. Which NaN an update
+//!   forms is open; in payloads and reductions all NaN are one.
+//! - Everything else belongs to a worker's own forward and backward. Matrix products, and attention with them,
+//!   have bits that depend on the CPU (blocks follow its caches and SIMD width); they are tested with a
+//!   tolerance. The other loops happen to have the same bits on every x86-64, but no caller may rely on it.
 
 mod simd;
 

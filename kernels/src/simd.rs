@@ -30,7 +30,7 @@ macro_rules! kernel {
                     $body
                 }
             }
-            pulp::Arch::new()
+            $crate::simd::arch()
                 .dispatch(Task::<$life $(, $real)? $($(, $param)+)?> { $($arg),* })
         }
     )*};
@@ -39,3 +39,16 @@ macro_rules! kernel {
 }
 
 pub(crate) use kernel;
+
+/// The widest instruction set that the CPU has: AVX-512, AVX2 or neither. A value of it is the proof.
+#[inline]
+pub(crate) fn arch() -> pulp::Arch {
+    #[cfg(test)]
+    if let Some(arch) = tests::chosen() {
+        return arch;
+    }
+    pulp::Arch::new()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

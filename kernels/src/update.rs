@@ -58,6 +58,34 @@ fn adam_delta(moments: &Moments, gradient: f32, first: &mut f32, second: &mut f3
     moments.step_size * (*first / scale)
 }
 
+/// The new parameter of one element.
+#[inline(always)]
+pub(crate) fn momentum_element(
+    s: &Scalars,
+    factor: f32,
+    param: f32,
+    gradient: f32,
+    velocity: &mut f32,
+) -> f32 {
+    let g = gradient * s.gradient_scale + s.weight_decay * param;
+    *velocity = factor * *velocity + g;
+    param - s.learning_rate * *velocity
+}
+
+/// The new parameter of one element.
+#[inline(always)]
+pub(crate) fn nesterov_element(
+    s: &Scalars,
+    factor: f32,
+    param: f32,
+    gradient: f32,
+    velocity: &mut f32,
+) -> f32 {
+    let g = gradient * s.gradient_scale + s.weight_decay * param;
+    *velocity = factor * *velocity + g;
+    param - s.learning_rate * (g + factor * *velocity)
+}
+
 kernel! {
     /// Plain stochastic gradient descent.
     pub fn sgd<'a>(scalars: Scalars, params: &'a [f32], gradient: &'a [f32], out: &'a mut [f32]) {
@@ -80,9 +108,7 @@ kernel! {
         let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
         let velocity = &mut velocity[..out.len()];
         for i in 0..out.len() {
-            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
-            velocity[i] = factor * velocity[i] + g;
-            out[i] = params[i] - scalars.learning_rate * velocity[i];
+            out[i] = momentum_element(&scalars, factor, params[i], gradient[i], &mut velocity[i]);
         }
     }
 
@@ -98,9 +124,7 @@ kernel! {
         let (params, gradient) = (&params[..out.len()], &gradient[..out.len()]);
         let velocity = &mut velocity[..out.len()];
         for i in 0..out.len() {
-            let g = gradient[i] * scalars.gradient_scale + scalars.weight_decay * params[i];
-            velocity[i] = factor * velocity[i] + g;
-            out[i] = params[i] - scalars.learning_rate * (g + factor * velocity[i]);
+            out[i] = nesterov_element(&scalars, factor, params[i], gradient[i], &mut velocity[i]);
         }
     }
 
@@ -249,13 +273,9 @@ fn each(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::tests::{MOMENTS, SCALARS};
 
-    pub(super) const SCALARS: Scalars =
-        Scalars { learning_rate: 0.01, gradient_scale: 0.3, weight_decay: 0.1 };
-    pub(super) const MOMENTS: Moments =
-        Moments { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, step_size: 0.02, correction2_sqrt: 0.4 };
-
-    pub(super) fn values(seed: u64, elems: usize) -> Vec<f32> {
+    fn values(seed: u64, elems: usize) -> Vec<f32> {
         let mut draws = hcrun_protocol::Prng::new(seed);
         (0..elems).map(|_| f32::from(draws.next_u64().to_le_bytes()[0]) / 77.0 - 1.5).collect()
     }

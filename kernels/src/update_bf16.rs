@@ -7,7 +7,9 @@
 use hcrun_protocol::prng::{GOLDEN_GAMMA, mix64};
 
 use crate::simd::kernel;
-use crate::update::{AdamElement, AdamwElement, Element, Moments, Scalars, StateRounding};
+use crate::update::{
+    AdamElement, AdamwElement, Element, Moments, Scalars, StateRounding, momentum_element, nesterov_element,
+};
 use crate::wire::{Bf16, Half};
 
 impl StateRounding {
@@ -55,10 +57,9 @@ kernel! {
         let velocity = &mut velocity[..out.len()];
         for i in 0..out.len() {
             let draw = span.rounding.draw(span.start + i as u64);
-            let g = gradient[i] * span.scalars.gradient_scale + span.scalars.weight_decay * params[i];
-            let speed = factor * Bf16.value(velocity[i]) + g;
+            let mut speed = Bf16.value(velocity[i]);
+            out[i] = momentum_element(&span.scalars, factor, params[i], gradient[i], &mut speed);
             velocity[i] = span.rounding.round(speed, draw);
-            out[i] = params[i] - span.scalars.learning_rate * speed;
         }
     }
 
@@ -75,10 +76,9 @@ kernel! {
         let velocity = &mut velocity[..out.len()];
         for i in 0..out.len() {
             let draw = span.rounding.draw(span.start + i as u64);
-            let g = gradient[i] * span.scalars.gradient_scale + span.scalars.weight_decay * params[i];
-            let speed = factor * Bf16.value(velocity[i]) + g;
+            let mut speed = Bf16.value(velocity[i]);
+            out[i] = nesterov_element(&span.scalars, factor, params[i], gradient[i], &mut speed);
             velocity[i] = span.rounding.round(speed, draw);
-            out[i] = params[i] - span.scalars.learning_rate * (g + factor * speed);
         }
     }
 

@@ -8,6 +8,7 @@ use hcrun_protocol::{Prng, Rank};
 use proptest::prelude::*;
 
 use super::*;
+use crate::simd::tests::{Case, same_at_every_level};
 
 const OWN: Operand<'static> = Operand::Own(Level(0));
 const LOSSY: [Codec; 4] = [Codec::Bf16, Codec::F16, Codec::Int8, Codec::Int4];
@@ -183,6 +184,71 @@ fn every_operation_on_every_type() {
     all_operations::<u32>();
     all_operations::<i64>();
     all_operations::<u64>();
+}
+
+#[test]
+fn reductions_have_the_same_bits_at_every_level() {
+    fn reduced<T: Plain>(op: ReduceOp, divisor: Option<usize>, case: &Case) -> Vec<u64> {
+        let begin = case.elems % 5;
+        let range = begin..begin + case.elems;
+        let own: Vec<T> = random(1, range.end);
+        let sent = [2, 3].map(|seed| {
+            let mut payload = Vec::new();
+            let mut sender = HostBuffers::new(random::<T>(seed, case.elems));
+            let packing = Packing { codec: Codec::None, phase: Phase(0), source: Rank(0) };
+            sender.encode(Level(0), 0..case.elems, packing, &mut payload);
+            payload
+        });
+        let pieces = [[&sent[0][..]], [&sent[1][..]]];
+        let [a, b] = [0, 1].map(|index| Operand::Received { codec: Codec::None, pieces: &pieces[index] });
+        let lists: [&[Operand<'_>]; 4] = [&[a, OWN], &[a, OWN, b], &[a, b], &[a]];
+        let results = lists.iter().flat_map(|operands| {
+            let mut buffers = HostBuffers::new(own.clone()).op(op);
+            buffers.reduce(Level(1), range.clone(), operands, divisor).unwrap();
+            T::bytes(&buffers.into_vec().unwrap())
+        });
+        results.map(u64::from).collect()
+    }
+    fn all<T: Plain>() {
+        for op in ReduceOp::ALL.into_iter().filter(|op| op.takes(T::DTYPE)) {
+            let divisor = (op == ReduceOp::Average).then_some(3);
+            let name = format!("{op:?} of {:?}", T::DTYPE);
+            same_at_every_level(&name, |case| reduced::<T>(op, divisor, case));
+        }
+    }
+    all::<f32>();
+    all::<f64>();
+    all::<f16>();
+    all::<bf16>();
+    all::<i8>();
+    all::<u8>();
+    all::<i32>();
+    all::<u32>();
+    all::<i64>();
+    all::<u64>();
+}
+
+#[test]
+fn packing_with_feedback_has_the_same_bits_at_every_level() {
+    for codec in LOSSY {
+        same_at_every_level(&format!("{codec} with feedback"), |case| {
+            let mut feedback = Feedback::default();
+            let mut bits = Vec::new();
+            for round in 0..2 {
+                let values = case.floats(round).to_vec();
+                let mut buffers = HostBuffers::new(values).feedback(feedback);
+                let mut payload = Vec::new();
+                let packing = Packing { codec, phase: Phase(0), source: Rank(0) };
+                buffers.encode(Level(0), 0..case.elems, packing, &mut payload);
+                bits.extend(payload.into_iter().map(u64::from));
+                let parts = buffers.into_parts::<f32>().unwrap();
+                bits.extend(parts.result.iter().map(|value| u64::from(value.to_bits())));
+                feedback = parts.feedback.unwrap();
+                bits.push(feedback.norm().to_bits());
+            }
+            bits
+        });
+    }
 }
 
 #[test]

@@ -10,6 +10,10 @@ use std::arch::x86_64::{
     __m256, __m512, _mm_sfence, _mm256_loadu_ps, _mm256_stream_ps, _mm512_loadu_ps, _mm512_stream_ps,
 };
 
+use pulp::Arch;
+
+use crate::simd;
+
 /// What one element becomes: parameter, gradient, first and second moment; returns the new parameter.
 pub(crate) trait Element: Copy {
     fn update(&self, param: f32, gradient: f32, first: &mut f32, second: &mut f32) -> f32;
@@ -29,7 +33,7 @@ pub(super) const LEAST_ELEMS: usize = 4 << 20;
 
 /// Whether [`update`] can be called for ranges of this length.
 pub(super) fn pays(elems: usize) -> bool {
-    elems >= LEAST_ELEMS && is_x86_feature_detected!("avx2")
+    elems >= LEAST_ELEMS && !matches!(simd::arch(), Arch::Scalar)
 }
 
 /// As the plain loop, in its bits.
@@ -40,13 +44,12 @@ pub(super) fn update(element: impl Element, range: Range<'_>) {
     let elems = range.out.len();
     let lengths = [range.params.len(), range.gradient.len(), range.first.len(), range.second.len()];
     assert!(lengths == [elems; 4], "slices of {lengths:?} for {elems} elements");
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the CPU has AVX-512F.
-        unsafe { update_avx512(element, range) }
-    } else {
-        assert!(is_x86_feature_detected!("avx2"), "callers ask `pays`");
-        // SAFETY: the CPU has AVX2.
-        unsafe { update_avx2(element, range) }
+    match simd::arch() {
+        // SAFETY: whoever has a `V4` has AVX-512F.
+        Arch::V4(_) => unsafe { update_avx512(element, range) },
+        // SAFETY: whoever has a `V3` has AVX2.
+        Arch::V3(_) => unsafe { update_avx2(element, range) },
+        _ => panic!("callers ask `pays`"),
     }
 }
 
@@ -94,36 +97,46 @@ streaming!(update_avx2, "avx2", __m256, 8, _mm256_loadu_ps, _mm256_stream_ps);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::update::tests::{MOMENTS, SCALARS, values};
-    use crate::update::{AdamwElement, adamw_cached};
+    use crate::simd::tests::{Case, MOMENTS, SCALARS, at, bits, levels};
+    use crate::update::{AdamElement, AdamwElement};
+
+    fn streamed(element: impl Element, case: &Case) -> Vec<u64> {
+        run(case, |range| update(element, range))
+    }
+
+    fn plain(element: impl Element, case: &Case) -> Vec<u64> {
+        run(case, |Range { params, gradient, first, second, out }| {
+            crate::update::each(element, params, gradient, first, second, out);
+        })
+    }
+
+    fn run(case: &Case, update: impl Fn(Range<'_>)) -> Vec<u64> {
+        let (params, gradient) = (case.floats(1), case.floats(2));
+        let [mut first, mut second, mut out] = [case.floats(3), case.squares(4), case.zeros()];
+        let (first, second, out) = (&mut *first, &mut *second, &mut *out);
+        update(Range { params: &params, gradient: &gradient, first, second, out });
+        [bits(first), bits(second), bits(out)].concat()
+    }
 
     /// Whatever the vectors, alignment and length: the bits of the plain loop.
     #[test]
     fn streamed_parameters_have_the_bits_of_the_plain_loop() {
-        let element = AdamwElement::new(&SCALARS, &MOMENTS);
-        type Update = fn(AdamwElement, Range<'_>);
-        let mut paths: Vec<(&str, Update)> = Vec::new();
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has AVX-512F.
-            paths.push(("AVX-512", |element, range| unsafe { update_avx512(element, range) }));
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the CPU has AVX2.
-            paths.push(("AVX2", |element, range| unsafe { update_avx2(element, range) }));
-        }
-        for (name, path) in paths {
-            for (start, elems) in [(0, 0), (0, 1), (1, 15), (3, 16), (0, 64), (5, 203), (2, 1000)] {
-                let all = [1, 2, 3, 4].map(|seed| values(seed, start + elems));
-                let [params, gradient, first, second] = &all.map(|mut values| values.split_off(start));
-                let second: Vec<f32> = second.iter().map(|x| x * x).collect();
-                let [mut m, mut v, mut m_plain, mut v_plain] =
-                    [first.clone(), second.clone(), first.clone(), second];
-                let (mut streamed, mut plain) = (vec![0.0; start + elems], vec![0.0; elems]);
-                let out = &mut streamed[start..];
-                path(element, Range { params, gradient, first: &mut m, second: &mut v, out });
-                adamw_cached(SCALARS, MOMENTS, params, gradient, &mut m_plain, &mut v_plain, &mut plain);
-                assert_eq!((out.to_vec(), m, v), (plain, m_plain, v_plain), "{name}, {start}, {elems}");
+        let adam = AdamElement { scalars: SCALARS, moments: MOMENTS };
+        let adamw = AdamwElement::new(&SCALARS, &MOMENTS);
+        for (name, arch) in levels().into_iter().filter(|(_, arch)| !matches!(arch, Arch::Scalar)) {
+            for case in Case::all() {
+                let [got_adam, got_adamw] = at(arch, || [streamed(adam, &case), streamed(adamw, &case)]);
+                assert!(got_adam == plain(adam, &case), "Adam by {name}, {case:?}");
+                assert!(got_adamw == plain(adamw, &case), "AdamW by {name}, {case:?}");
             }
+        }
+    }
+
+    #[test]
+    fn large_ranges_are_streamed_where_the_cpu_can() {
+        for (name, arch) in levels() {
+            let pays = [LEAST_ELEMS - 1, LEAST_ELEMS].map(|elems| at(arch, || pays(elems)));
+            assert_eq!(pays, [false, !matches!(arch, Arch::Scalar)], "{name}");
         }
     }
 }

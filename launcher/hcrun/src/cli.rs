@@ -42,7 +42,7 @@ pub enum Verb {
     /// Write a small working example into a new directory
     Init(InitArgs),
     /// Check this machine: cores, memory, UDP, limits, run directory
-    Doctor,
+    Doctor(DoctorArgs),
     /// Say who would run where, which shard is held where, and how many bytes would cross each border
     Plan(JobArgs),
     /// Train a job
@@ -59,6 +59,12 @@ pub enum Verb {
     Predict(PredictArgs),
     /// Write report.html of a run
     Report(RunName),
+    /// Rehearse a trace of jobs under strategies, and print one row of figures for each
+    Simulate(SimulateArgs),
+    /// Compare strategies on a trace: a table with confidence intervals, a CSV file and a report to look at
+    Compare(CompareArgs),
+    /// Say why a job of a trace is where it is at a moment of its simulation
+    Why(WhyArgs),
     /// Say what an error code means and what to do
     Explain(ExplainArgs),
     /// Print a completion script
@@ -71,6 +77,9 @@ pub enum Verb {
     /// Clear up behind a launcher that is killed (started by the launcher)
     #[command(hide = true)]
     Keep(KeepArgs),
+    /// Ask the driver of the GPU and print its answer as JSON (started by `doctor`)
+    #[command(hide = true)]
+    ProbeGpu,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +87,13 @@ pub struct InitArgs {
     /// The directory to make; it must not exist or be empty
     #[arg(default_value = "demo")]
     pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// How long the GPU's driver may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub driver_within_s: u64,
 }
 
 /// What names a job and its settings: the same for `plan` and `run`.
@@ -153,6 +169,81 @@ pub struct PredictArgs {
     pub run: String,
     /// A CSV file with the columns of the training data, or a text
     pub file: PathBuf,
+}
+
+/// What is simulated: the same for `simulate` and `compare`.
+#[derive(Debug, Clone, Args)]
+pub struct LabArgs {
+    /// The trace as FORMAT:PATH, such as `muri:trace1.csv`; `hcrun simulate --help` lists the formats
+    #[arg(long, value_name = "FORMAT:PATH")]
+    pub trace: String,
+    /// Columns of a trace of the format `csv`, as NAME=COLUMN: `submit=arrival,duration=run_s,gpus=n`
+    #[arg(long, value_name = "NAME=COLUMN,…")]
+    pub columns: Option<String>,
+    /// The cluster: a cluster file, `pool:64` for 64 devices without topology or costs, or `nodes:8x8` for 8 nodes of
+    /// 8 devices
+    #[arg(long, value_name = "FILE|pool:N|nodes:NxM", env = "HCRUN_CLUSTER")]
+    pub cluster: String,
+    /// How often the workload is varied; the first time it is the trace as it is, then what is asked for is moved
+    /// around the circle of submissions
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub seeds: u32,
+    /// What strategies know of how long jobs take: `oracle`, `noisy:SIGMA` (times exp of a normal), `none`
+    #[arg(long, value_name = "ESTIMATE", default_value = "oracle")]
+    pub estimate: String,
+    /// Seconds from getting devices to the first step, at each start
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub start_overhead: u32,
+    /// Simulations at a time [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Check every count against the sum of its parts at each event; slow
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    #[command(flatten)]
+    pub lab: LabArgs,
+    /// Strategies, separated by commas
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
+    pub strategy: Vec<String>,
+    /// Also write the rows to this file
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Also write a report with drawings to this file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    pub lab: LabArgs,
+    /// Strategies, separated by commas; the first is what the others are compared with [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub strategy: Vec<String>,
+    /// Where the rows go
+    #[arg(long, value_name = "FILE", default_value = "comparison.csv")]
+    pub csv: PathBuf,
+    /// Where the report goes
+    #[arg(long, value_name = "FILE", default_value = "comparison.html")]
+    pub report: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The job's id in the trace
+    pub job: String,
+    #[command(flatten)]
+    pub lab: LabArgs,
+    /// The strategy
+    #[arg(long, value_name = "NAME")]
+    pub strategy: String,
+    /// Seconds from the first submission [default: the moment after the job's submission]
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<f64>,
 }
 
 #[derive(Debug, Args)]

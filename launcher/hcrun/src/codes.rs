@@ -222,6 +222,15 @@ codes! {
         "the input does not fit the model",
         "The file lacks a column the model was trained with, or has a value that its columns do not take.",
         "give a file with the columns of the training data; the target column may be left out";
+    TRACE_MALFORMED "HC2021" Usage
+        "a trace cannot be used",
+        "The trace is of an unknown format, lacks a column, has one that the format does not know, or has a row that \
+         breaks a rule: a negative time, zero devices, a job id that is there twice. The error names the line.",
+        "correct the line named, or name the format that the file has (`--trace FORMAT:PATH`)";
+    STRATEGY_UNKNOWN "HC2022" Usage
+        "there is no such strategy",
+        "A strategy was asked for by a name that hcrun does not know.",
+        "take one of the names listed; `hcrun simulate --help` says what each does";
 
     JOIN_DEADLINE "HC3001" Deadline
         "not all workers joined in time",
@@ -261,6 +270,10 @@ codes! {
         "No assignment of workers and shards satisfies the job, the cluster and the rules of residency; the binding \
          constraints are listed. Nothing was started.",
         "lift one of the constraints listed";
+    SIMULATION_STUCK "HC5002" Infeasible
+        "a simulation does not come to its end",
+        "Jobs are left that the strategy never starts, although no event is to come any more.",
+        "look at the first job named: what it asks for may not fit beside what the strategy keeps";
 
     MANIFEST_CONTRADICTS "HC6001" Refused
         "the job file contradicts a manifest",

@@ -55,6 +55,14 @@ impl Output {
         }
     }
 
+    /// The answer of a verb whose JSON is one flat object with a `schema` of its own.
+    pub fn document<T: Serialize>(&self, document: &T, text: impl FnOnce() -> String) {
+        match self.json {
+            true => write_line(&to_json(document)),
+            false => write_line(&printable(text().trim_end_matches('\n'))),
+        }
+    }
+
     /// One line of text that is data, whatever the mode (a log line, a script).
     pub fn line(&self, text: &str) {
         write_line(text);

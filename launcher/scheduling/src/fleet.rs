@@ -1,7 +1,7 @@
 //! What devices there are: zones, pools of equal nodes, nodes.
 
 use hcrun_protocol::ZoneId;
-use hcrun_protocol::cluster::{Trust, Zone};
+use hcrun_protocol::cluster::{Cluster, Terms, Trust, Zone};
 use hcrun_protocol::time::Span;
 
 /// A device model, as an index into [`Fleet::kinds`].
@@ -39,18 +39,6 @@ impl NodeIndex {
     pub fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// On which terms a pool's nodes are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Terms {
-    /// Owned: always there, paid for whether used or not.
-    Private,
-    /// Rented until given back.
-    OnDemand,
-    /// Rented until the provider wants it back.
-    Spot,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -119,6 +107,10 @@ pub enum FleetError {
     NoDevices { pool: String, nodes: u32, devices: u32 },
     #[error("the fleet has {got} {what}, {limit} is the most")]
     TooMany { what: &'static str, got: u64, limit: u64 },
+    #[error("pool `{pool}` has {slots} slots, which nodes of {per_node} devices do not divide")]
+    PartOfANode { pool: String, slots: u16, per_node: u16 },
+    #[error("pool `{pool}` is in zone `{zone}`, which the cluster does not have")]
+    UnknownZone { pool: String, zone: ZoneId },
     #[error("the fleet has no pool")]
     Empty,
 }
@@ -168,6 +160,47 @@ impl Fleet {
             nodes.extend((0..pool.nodes).map(|_| Node { pool: PoolIndex(index), zone, kind, devices }));
         }
         Ok(Fleet { zones, pools, kinds, nodes, first_nodes, devices })
+    }
+
+    /// The fleet of a cluster file: a device for each slot.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and if nodes do not divide a pool's slots.
+    pub fn of(cluster: &Cluster) -> Result<Fleet, FleetError> {
+        let mut kinds: Vec<String> = cluster.pools.iter().map(|pool| pool.device.clone()).collect();
+        kinds.sort();
+        kinds.dedup();
+        let pools = cluster.pools.iter().map(|pool| {
+            let per_node = pool.devices_per_node.unwrap_or(pool.slots);
+            if per_node == 0 || !pool.slots.is_multiple_of(per_node) {
+                return Err(FleetError::PartOfANode {
+                    pool: pool.name.to_string(),
+                    slots: pool.slots,
+                    per_node,
+                });
+            }
+            let zone = cluster.zones.iter().position(|zone| zone.name == pool.zone);
+            let unknown = || FleetError::UnknownZone { pool: pool.name.to_string(), zone: pool.zone.clone() };
+            let index = |position: usize| u8::try_from(position).expect("at most MAX_POOLS zones and models");
+            Ok(Pool {
+                name: pool.name.to_string(),
+                zone: ZoneIndex(index(zone.ok_or_else(unknown)?)),
+                kind: Kind(index(kinds.iter().position(|kind| *kind == pool.device).unwrap_or(0))),
+                terms: pool.terms,
+                nodes: u32::from(pool.slots / per_node),
+                devices_per_node: u32::from(per_node),
+                provisioning: Span::from_secs(pool.provisioning_s.into()),
+            })
+        });
+        let too_many =
+            |what, got: usize| FleetError::TooMany { what, got: got as u64, limit: MAX_POOLS as u64 };
+        if cluster.zones.len() > MAX_POOLS {
+            return Err(too_many("zones", cluster.zones.len()));
+        }
+        if cluster.pools.len() > MAX_POOLS {
+            return Err(too_many("pools", cluster.pools.len()));
+        }
+        Fleet::new(cluster.zones.clone(), kinds.clone(), pools.collect::<Result<_, _>>()?)
     }
 
     /// One private pool of one node: no topology and no costs.

@@ -113,6 +113,13 @@ impl Free {
         }
     }
 
+    /// Leaves no more free than `other` has, on the nodes of an allocation.
+    pub(crate) fn keep_at_most(&mut self, fleet: &Fleet, other: &Free, allocation: &Allocation) {
+        for (node, _) in allocation.parts() {
+            self.set(fleet, *node, self.on(*node).min(other.on(*node)));
+        }
+    }
+
     pub fn give_back(&mut self, fleet: &Fleet, allocation: &Allocation) {
         for (node, devices) in allocation.parts() {
             self.set(fleet, *node, self.on(*node) + devices);

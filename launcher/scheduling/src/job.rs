@@ -138,6 +138,15 @@ impl JobSpec {
         }
     }
 
+    /// The same job, submitted at another time; its deadline moves with it.
+    #[must_use]
+    pub fn arriving(&self, submit: Time) -> JobSpec {
+        let mut job = self.clone();
+        job.deadline = job.deadline.map(|deadline| submit + deadline.since(job.submit));
+        job.submit = submit;
+        job
+    }
+
     /// The pools that may run it: those of zones that may hold its data, with devices it can use. This is a hard
     /// limit; nothing weighs against it.
     ///

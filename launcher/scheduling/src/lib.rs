@@ -7,8 +7,9 @@
 //!
 //! Nothing here knows a socket, clock, thread or environment: the same inputs give the same bytes.
 
+pub mod comparison;
 pub mod fleet;
-mod free;
+pub mod free;
 pub mod goodput;
 pub mod job;
 mod plan;

@@ -75,6 +75,19 @@ pub enum Backend {
     Manual,
 }
 
+/// On which terms a pool's nodes are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Terms {
+    /// Owned: always there, paid for whether used or not.
+    #[default]
+    Private,
+    /// Rented until given back.
+    OnDemand,
+    /// Rented until the provider wants it back.
+    Spot,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
@@ -84,6 +97,17 @@ pub struct Pool {
     pub backend: Backend,
     /// Most workers the pool can hold.
     pub slots: u16,
+    /// Model of its devices, one per worker.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Devices of each node; all of the pool's on one node when left out.
+    #[serde(default)]
+    pub devices_per_node: Option<u16>,
+    #[serde(default)]
+    pub terms: Terms,
+    /// From asking for a node to its first step.
+    #[serde(default)]
+    pub provisioning_s: u32,
     /// Whether other zones can dial its workers. With `false` they only dial out to them.
     #[serde(default = "default_reachable")]
     pub reachable: bool,
@@ -96,6 +120,10 @@ pub struct Pool {
     /// Where the price comes from and when it was read; needed with a price.
     #[serde(default)]
     pub price_source: Option<String>,
+}
+
+fn default_device() -> String {
+    "cpu".to_owned()
 }
 
 fn default_reachable() -> bool {
@@ -115,6 +143,10 @@ impl Cluster {
             zone: ZoneId::new(name).expect("a literal name"),
             backend: Backend::Local,
             slots: 64,
+            device: default_device(),
+            devices_per_node: None,
+            terms: Terms::Private,
+            provisioning_s: 0,
             reachable: true,
             listen_ports: None,
             usd_per_hour: None,

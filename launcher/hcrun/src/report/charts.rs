@@ -1,21 +1,16 @@
 //! The report's drawings as inline SVG, readable on light and dark backgrounds.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::drawing::{Axes, draw, legend, mesh};
 use super::metrics::{EvaluationRow, StepRow};
 
-const SIZE: (u32, u32) = (860, 320);
 /// Mid tones: enough contrast on white and on near-black.
 const TRAINING: RGBColor = RGBColor(64, 132, 214);
 const HELD_OUT: RGBColor = RGBColor(224, 122, 48);
 const COMPUTE: RGBColor = RGBColor(64, 132, 214);
 const EXCHANGE: RGBColor = RGBColor(224, 122, 48);
 const UPDATE: RGBColor = RGBColor(104, 168, 92);
-/// Stands for the page's text colour; replaced in the finished drawing.
-const INK: RGBColor = RGBColor(1, 2, 3);
-pub(super) const INK_HEX: &str = "#010203";
 /// Bars of the step-time drawing at most; more are thinner than a pixel.
 const MAX_BARS: usize = 120;
 /// Points of the loss curve at most, so that the report of a long run stays small.
@@ -52,7 +47,15 @@ pub fn loss(steps: &[StepRow], evaluations: &[EvaluationRow]) -> Option<String> 
             .x_label_area_size(40)
             .y_label_area_size(66)
             .build_cartesian_2d(0.0..last.max(1.0), (low - margin)..(high + margin))?;
-        mesh(&mut chart, "step", "loss", |loss| format!("{loss:.3}"))?;
+        mesh(
+            &mut chart,
+            &Axes {
+                x: "step",
+                y: "loss",
+                format_x: &|step| format!("{step:.0}"),
+                format_y: &|loss| format!("{loss:.3}"),
+            },
+        )?;
         chart.draw_series(LineSeries::new(training.iter().copied(), TRAINING.stroke_width(2)))?;
         chart.draw_series(LineSeries::new(held_out.iter().copied(), HELD_OUT.stroke_width(2)))?;
         chart.draw_series(held_out.iter().map(|point| Circle::new(*point, 4, HELD_OUT.filled())))?;
@@ -89,7 +92,15 @@ pub fn step_times(steps: &[StepRow]) -> Option<String> {
             .x_label_area_size(40)
             .y_label_area_size(66)
             .build_cartesian_2d(0.0..last.max(1.0), 0.0..high * 1.1)?;
-        mesh(&mut chart, "step", "ms per step", |time| format!("{time:.1}"))?;
+        mesh(
+            &mut chart,
+            &Axes {
+                x: "step",
+                y: "ms per step",
+                format_x: &|step| format!("{step:.0}"),
+                format_y: &|time| format!("{time:.1}"),
+            },
+        )?;
         for (index, colour) in [COMPUTE, EXCHANGE, UPDATE].into_iter().enumerate() {
             chart.draw_series(bars.iter().map(|(start, end, parts)| {
                 let below: f64 = parts[..index].iter().sum();
@@ -98,58 +109,4 @@ pub fn step_times(steps: &[StepRow]) -> Option<String> {
         }
         legend(area, &[("compute", COMPUTE), ("exchange", EXCHANGE), ("update", UPDATE)])
     })
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
-
-/// None if drawing fails: a report without a curve is better than no report.
-fn draw(paint: impl FnOnce(&Area<'_>) -> Drawn) -> Option<String> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        paint(&area).ok()?;
-        area.present().ok()?;
-    }
-    // The size comes from the page, the ratio from the drawing.
-    let size = format!("width=\"{}\" height=\"{}\" ", SIZE.0, SIZE.1);
-    Some(svg.replace(INK_HEX, "currentColor").replacen(&size, "", 1))
-}
-
-fn mesh(
-    chart: &mut ChartContext<
-        '_,
-        SVGBackend<'_>,
-        Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
-    >,
-    x: &str,
-    y: &str,
-    format_y: impl Fn(&f64) -> String,
-) -> Drawn {
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .bold_line_style(INK.mix(0.15))
-        .light_line_style(TRANSPARENT)
-        .axis_style(INK.mix(0.5))
-        .label_style(("sans-serif", 16, &INK))
-        .x_desc(x)
-        .y_desc(y)
-        .x_label_formatter(&|step| format!("{step:.0}"))
-        .y_label_formatter(&|value| format_y(value))
-        .draw()?;
-    Ok(())
-}
-
-fn legend(area: &Area<'_>, entries: &[(&str, RGBColor)]) -> Drawn {
-    let right = i32::try_from(SIZE.0)? - 24;
-    for (index, (name, colour)) in entries.iter().enumerate() {
-        let y = 20 + 18 * i32::try_from(index)?;
-        let style = TextStyle::from(("sans-serif", 17).into_font())
-            .color(&INK)
-            .pos(Pos::new(HPos::Right, VPos::Center));
-        area.draw(&Rectangle::new([(right, y - 5), (right + 10, y + 5)], colour.filled()))?;
-        area.draw(&Text::new((*name).to_owned(), (right - 6, y), style))?;
-    }
-    Ok(())
 }

@@ -1,9 +1,11 @@
 //! What a run tells while it runs and what is left of it: progress, metrics, summary, report.
 
 pub mod charts;
+pub(crate) mod drawing;
 pub mod format;
 pub mod html;
 pub mod metrics;
+pub(crate) mod page;
 pub mod progress;
 pub mod summary;
 

@@ -4,19 +4,23 @@
 //! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
 mod outcome;
+mod timeline;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use hcrun_protocol::residency::allowed_zones;
 use hcrun_protocol::time::Time;
 
 use crate::fleet::Fleet;
+use crate::free::Allocation;
 use crate::job::{JobIndex, Workload};
 use crate::state::{Phase, State, Stop};
 use crate::strategy::{Action, Decision, Pace, Strategy};
 
 pub use outcome::{JobOutcome, Outcome};
+pub use timeline::{Level, Slice, Timeline};
 
 /// Looks on while a simulation runs; has no influence on it.
 pub trait Observer {
@@ -66,21 +70,40 @@ pub fn simulate(
 /// As [`simulate`].
 pub fn observe(
     fleet: &Arc<Fleet>,
-    mut workload: Workload,
+    workload: Workload,
     strategy: &mut Strategy,
     checks: Checks,
     observer: &mut impl Observer,
 ) -> Result<Outcome, SimulationError> {
-    if !strategy.size.is_elastic() {
-        workload.hold_to_requests();
-    }
-    let mut simulation = Simulation::new(fleet, workload, checks);
+    let mut simulation = Simulation::new(fleet, workload, strategy, checks);
     simulation.run(strategy, observer)?;
-    Ok(Outcome::of(&simulation.state, simulation.busy, simulation.decisions))
+    let Simulation { state, busy, decisions, violations, .. } = &simulation;
+    Ok(Outcome::of(state, *busy, *decisions, *violations))
+}
+
+/// The state at a moment of a simulation, with all decisions of that moment applied, and the strategy as it is then.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn until(
+    fleet: &Arc<Fleet>,
+    workload: Workload,
+    strategy: &mut Strategy,
+    moment: Time,
+) -> Result<State, SimulationError> {
+    let mut simulation = Simulation::new(fleet, workload, strategy, Checks::Totals);
+    simulation.until = moment;
+    simulation.run(strategy, &mut ())?;
+    if simulation.state.now() < moment {
+        simulation.advance(moment);
+    }
+    Ok(simulation.state)
 }
 
 struct Simulation {
     state: State,
+    /// Events after it do not happen.
+    until: Time,
     submitted: usize,
     /// When running jobs will be done or change speed, with the start they belong to.
     ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
@@ -89,19 +112,36 @@ struct Simulation {
     /// Device microseconds held.
     busy: u128,
     decisions: u64,
+    violations: u64,
 }
 
 /// After which a simulation is taken for endless.
 const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 
 impl Simulation {
-    fn new(fleet: &Arc<Fleet>, workload: Workload, checks: Checks) -> Simulation {
+    fn new(fleet: &Arc<Fleet>, mut workload: Workload, strategy: &Strategy, checks: Checks) -> Simulation {
+        if !strategy.size.is_elastic() {
+            workload.hold_to_requests();
+        }
         let state = State::new(Arc::clone(fleet), workload);
-        Simulation { state, submitted: 0, ends: BinaryHeap::new(), wake: None, checks, busy: 0, decisions: 0 }
+        Simulation {
+            state,
+            until: LAST,
+            submitted: 0,
+            ends: BinaryHeap::new(),
+            wake: None,
+            checks,
+            busy: 0,
+            decisions: 0,
+            violations: 0,
+        }
     }
 
     fn run(&mut self, strategy: &mut Strategy, observer: &mut impl Observer) -> Result<(), SimulationError> {
         while let Some(now) = self.next_event() {
+            if now > self.until && self.until < LAST {
+                return Ok(());
+            }
             if now > LAST {
                 let left = self.state.waiting_count() + self.state.running_count();
                 return Err(SimulationError::Endless { strategy: strategy.name, left });
@@ -177,6 +217,9 @@ impl Simulation {
     fn apply(&mut self, decisions: Vec<Decision>) {
         self.decisions += decisions.len() as u64;
         for Decision { job, action, .. } in &decisions {
+            if let Action::Start(allocation) | Action::Move(allocation) = action {
+                self.violations += u64::from(violates(&self.state, *job, allocation));
+            }
             match action {
                 Action::Refuse => self.state.refuse(*job),
                 Action::Stop => self.state.stop(*job, Stop::Preempted),
@@ -218,4 +261,13 @@ impl Simulation {
             })
         })
     }
+}
+
+/// Whether a part of an allocation is in a zone that may not hold one of the job's shards. Asks the rules of residency
+/// anew instead of trusting what was derived from them at submission.
+fn violates(state: &State, job: JobIndex, allocation: &Allocation) -> bool {
+    let zones =
+        allocation.parts().iter().map(|(node, _)| &state.fleet.zone(state.fleet.node(*node).zone).name);
+    let mut allowed = state.job(job).spec.shards.iter().map(|shard| allowed_zones(shard, &state.fleet.zones));
+    allowed.any(|allowed| allowed.map_or(true, |allowed| zones.clone().any(|zone| !allowed.contains(zone))))
 }

@@ -3,6 +3,7 @@
 use hcrun_protocol::time::{Span, Time};
 
 use crate::state::{Phase, State};
+use crate::work::Rate;
 
 /// One job's course.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,9 @@ pub struct JobOutcome {
     pub submit: Time,
     pub first_start: Option<Time>,
     pub end: Option<Time>,
+    pub deadline: Option<Time>,
+    /// Time alone on the devices it asked for.
+    pub alone: Span,
     pub devices: u32,
     pub preemptions: u32,
     pub losses: u32,
@@ -33,14 +37,18 @@ pub struct Outcome {
     pub busy: u128,
     pub devices: u64,
     pub decisions: u64,
+    /// Starts of jobs where their data may not be, counted apart from the state that refuses them.
+    pub violations: u64,
 }
 
 impl Outcome {
-    pub(super) fn of(state: &State, busy: u128, decisions: u64) -> Outcome {
+    pub(super) fn of(state: &State, busy: u128, decisions: u64, violations: u64) -> Outcome {
         let jobs = state.jobs().iter().map(|job| JobOutcome {
             submit: job.spec.submit,
             first_start: job.first_start,
             end: job.ended,
+            deadline: job.spec.deadline,
+            alone: job.spec.work.time_at(Rate::ONE),
             devices: job.spec.devices.requested,
             preemptions: job.preemptions,
             losses: job.losses,
@@ -50,7 +58,7 @@ impl Outcome {
         let jobs: Vec<JobOutcome> = jobs.collect();
         let ends = jobs.iter().filter(|job| !job.refused).filter_map(|job| job.end);
         let makespan = ends.max().unwrap_or(Time::ZERO).since(Time::ZERO);
-        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions }
+        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions, violations }
     }
 
     /// Of completed jobs, shortest first.

@@ -5,7 +5,7 @@
 //! `unallocated`, and goodput in another configuration than the present one is scaled by the restart factor. Speeds
 //! come from profiles of all configurations, where Sia starts from one and learns the others.
 
-use super::elastic::{Choice, Claim, Claims, Configurations, Grants, Offer, holds, restart_factor};
+use super::elastic::{Choice, Claim, Claims, Configurations, Grants, Offer, deal, holds, restart_factor};
 use crate::fleet::PoolSet;
 use crate::job::JobIndex;
 use crate::solver::Program;
@@ -20,6 +20,9 @@ pub struct Sia {
     pub unallocated: f64,
     /// How far from the best sum a solution may be, as a share of it.
     pub gap: f64,
+    /// After so many nodes of the search the best solution so far counts. Bounds the time of a decision, and unlike a
+    /// time limit gives the same solution everywhere.
+    pub nodes: u64,
     configurations: Configurations,
     grants: Grants,
 }
@@ -31,6 +34,7 @@ impl Default for Sia {
             power: -0.5,
             unallocated: 1.1,
             gap: 1e-3,
+            nodes: 100,
             configurations: Configurations::default(),
             grants: Grants::default(),
         }
@@ -60,7 +64,8 @@ impl Size for Sia {
             Claim { index, offers: choices.iter().map(offer).collect(), nothing: 0.0, granted: None }
         };
         let mut claims = Claims::new(&mut self.configurations, state, active, claim);
-        solve(&mut claims.claims, &claims.open, self.gap);
+        deal(&mut claims.claims, claims.open.clone());
+        solve(&mut claims.claims, &claims.open, self.gap, self.nodes);
         self.grants = claims.grants();
     }
 
@@ -69,18 +74,26 @@ impl Size for Sia {
     }
 }
 
-/// Grants at most one offer per claim within `open` devices by pool, for the largest sum of worths.
-fn solve(claims: &mut [Claim], open: &[u64], gap: f64) {
+/// Grants at most one offer per claim within `open` devices by pool, for the largest sum of worths; starts from what is
+/// granted already.
+fn solve(claims: &mut [Claim], open: &[u64], gap: f64, nodes: u64) {
     let mut program = Program::new();
     let mut in_pool = vec![Vec::new(); open.len()];
-    let mut variables = Vec::with_capacity(claims.len());
+    let (mut variables, mut start) = (Vec::with_capacity(claims.len()), Vec::new());
     for claim in &*claims {
         let mut of_claim = Vec::with_capacity(claim.offers.len());
         for (number, offer) in claim.offers.iter().enumerate() {
-            if offer.worth > claim.nothing {
+            let beaten = |other: &Offer| {
+                other.choice.pool == offer.choice.pool
+                    && other.choice.devices < offer.choice.devices
+                    && other.worth >= offer.worth
+            };
+            let granted = claim.granted == Some(number);
+            if granted || offer.worth > claim.nothing && !claim.offers.iter().any(beaten) {
                 let variable = program.binary(offer.worth - claim.nothing);
                 in_pool[offer.choice.pool.index()].push((variable, f64::from(offer.choice.devices)));
                 of_claim.push((number, variable));
+                start.push((variable, if claim.granted == Some(number) { 1.0 } else { 0.0 }));
             }
         }
         let one: Vec<_> = of_claim.iter().map(|(_, variable)| (*variable, 1.0)).collect();
@@ -97,8 +110,8 @@ fn solve(claims: &mut [Claim], open: &[u64], gap: f64) {
     if variables.iter().all(Vec::is_empty) {
         return;
     }
-    // Nothing for anybody meets all limits, so there is a solution; without one, nobody moves.
-    let Ok(values) = program.maximise(gap) else { return };
+    // What was dealt meets all limits, so there is a solution; if the solver failed all the same, it stands.
+    let Ok(values) = program.improve(&start, gap, nodes) else { return };
     for (claim, of_claim) in claims.iter_mut().zip(variables) {
         let granted = of_claim.into_iter().find(|(_, variable)| values[*variable] > 0.5);
         claim.granted = granted.map(|(number, _)| number);

@@ -161,7 +161,8 @@ impl Strategy {
     /// Walks waiting and running jobs in one line; those that fit run, running jobs that do not are stopped.
     ///
     /// `open` is what no job before in line has; a running job keeps its devices if they are open. `free` is the part of
-    /// it that nobody holds: waiting jobs are placed there if they can be, so that nobody is stopped needlessly.
+    /// it that nobody holds: waiting jobs are placed there if they can be, so that nobody is stopped needlessly. Once one
+    /// was placed elsewhere, devices that nobody holds may be promised to the jobs before in line.
     fn run_the_first(&mut self, state: &State, decisions: &mut Vec<Decision>) {
         if self.queue.is_empty() {
             return;
@@ -180,7 +181,7 @@ impl Strategy {
         self.running.sort();
         let (mut open, mut free) = (state.capacity().clone(), state.free().clone());
         let mut starts = Vec::new();
-        let mut running = self.running.as_slice();
+        let (mut running, mut displaced) = (self.running.as_slice(), false);
         let mut walk = self.queue.walk();
         walk.skip_larger(open.total());
         while open.total() > 0 {
@@ -194,6 +195,9 @@ impl Strategy {
                 let allocation = &state.job(*index).allocation;
                 if open.has(allocation) {
                     open.take(&state.fleet, allocation);
+                    if displaced {
+                        free.keep_at_most(&state.fleet, &open, allocation);
+                    }
                 } else {
                     stop(*index, decisions);
                 }
@@ -209,16 +213,15 @@ impl Strategy {
                     free.take(&state.fleet, &allocation);
                     Placed::At(allocation)
                 }
-                _ => place_waiting(size, mode, place, state, &open, index),
+                _ => {
+                    displaced = true;
+                    place_waiting(size, mode, place, state, &open, index)
+                }
             };
             match placed {
                 Placed::At(allocation) => {
                     open.take(&state.fleet, &allocation);
-                    // What was found among the open devices may be free ones, too.
-                    for (node, _) in allocation.parts() {
-                        let left = free.on(*node).min(open.on(*node));
-                        free.set(&state.fleet, *node, left);
-                    }
+                    free.keep_at_most(&state.fleet, &open, &allocation);
                     let passed = walk.passed_before(key, index);
                     let reason = passed.map_or(Reason::Next, |of| Reason::Ahead { of });
                     starts.push(Decision { job: index, action: Action::Start(allocation), reason });

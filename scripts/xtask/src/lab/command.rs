@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 
+use super::told;
+
 /// From its making on, a signal no longer ends the process: it is for whoever asks.
 pub(super) struct Signals {
     hangup: unix::Signal,
@@ -40,7 +42,7 @@ impl Signals {
 pub(super) async fn run(words: &[String], description: &str, signals: &mut Signals) -> anyhow::Result<u8> {
     let (program, arguments) = words.split_first().context("there is no command")?;
     let mut command = Command::new(program);
-    command.args(arguments).env("HCRUN_LAB", description).kill_on_drop(true);
+    command.args(arguments).env(told::VARIABLE, description).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("cannot start `{program}`"))?;
     tokio::select! {
         status = child.wait() => Ok(exit_code(status?)),

@@ -9,7 +9,8 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::address::address;
-use super::namespace::{self, Namespace};
+use super::claim::Claim;
+use super::namespace::Namespace;
 use super::options::Options;
 use super::relay::Relay;
 use super::star::{Counters, Host, Star};
@@ -21,6 +22,8 @@ pub(super) struct Laboratory {
     relay: Relay,
     namespaces: Vec<Namespace>,
     options: Options,
+    /// After the namespaces: while there is one, it is claimed.
+    _claim: Claim,
 }
 
 /// What a command reads from `HCRUN_LAB`.
@@ -47,7 +50,7 @@ struct HostDescription<'a> {
 /// # Errors
 ///
 /// Why this user or machine can have no laboratory, and what helps.
-pub(super) fn check_permission() -> anyhow::Result<()> {
+pub(super) fn claim() -> anyhow::Result<Claim> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "a laboratory makes network namespaces and TUN interfaces, which takes root; run it as root (`sudo -E`)"
@@ -56,22 +59,23 @@ pub(super) fn check_permission() -> anyhow::Result<()> {
         Path::new("/dev/net/tun").exists(),
         "there is no /dev/net/tun; load the module (`modprobe tun`) or give the container the device"
     );
-    Namespace::new().map(drop)
+    let claim = Claim::new()?;
+    Namespace::new(&claim, 0).map(drop)?;
+    Ok(claim)
 }
 
 impl Laboratory {
-    pub(super) fn new(options: &Options) -> anyhow::Result<Laboratory> {
-        check_permission()?;
-        namespace::remove_dead();
+    pub(super) fn new(claim: Claim, options: &Options) -> anyhow::Result<Laboratory> {
         let mut namespaces = Vec::new();
         let mut interfaces = Vec::new();
         for host in (0..options.hosts).map(Host) {
-            let namespace = Namespace::new()?;
+            let namespace = Namespace::new(&claim, host.0 + 1)?;
             interfaces.push(connect(&namespace, host, options.mtu)?);
             namespaces.push(namespace);
         }
         let star = Star::new(options.hosts, options.rate, options.queue, options.link(), options.seed);
-        Ok(Laboratory { relay: Relay::start(interfaces, star)?, namespaces, options: options.clone() })
+        let relay = Relay::start(interfaces, star)?;
+        Ok(Laboratory { relay, namespaces, options: options.clone(), _claim: claim })
     }
 
     pub(super) fn namespace(&self, host: Host) -> &Namespace {
@@ -138,12 +142,14 @@ mod tests {
     use super::*;
 
     fn laboratory(options: &Options) -> Option<Laboratory> {
-        if let Err(why) = check_permission() {
-            // Not by a macro: the output of a test that passes is not shown.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: no laboratory here: {why:#}");
-            return None;
+        match claim() {
+            Ok(claim) => Some(Laboratory::new(claim, options).unwrap()),
+            Err(why) => {
+                // Not by a macro: the output of a test that passes is not shown.
+                let _ = writeln!(std::io::stderr(), "SKIPPED: no laboratory here: {why:#}");
+                None
+            }
         }
-        Some(Laboratory::new(options).unwrap())
     }
 
     fn udp(laboratory: &Laboratory, host: usize) -> UdpSocket {

@@ -7,14 +7,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 
+use claim::Claim;
 use command::Signals;
+use keeper::Keeper;
 use laboratory::Laboratory;
 use options::{Options, USAGE};
 use star::Counters;
 
 mod address;
 mod calibrate;
+mod claim;
 mod command;
+mod keeper;
 mod laboratory;
 mod limiter;
 mod namespace;
@@ -24,17 +28,36 @@ mod priority;
 mod probe;
 mod relay;
 mod star;
+mod told;
 mod tun;
 mod units;
 
 pub(crate) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     match words.first().map(String::as_str) {
         Some("help" | "--help" | "-h") => println!("{USAGE}"),
-        Some("clean") => namespace::remove_dead().iter().for_each(|name| println!("removed {name}")),
+        Some("clean") => clean(),
+        Some(keeper::WORD) => keeper::keep(words.get(1).context("which claim?")?)?,
         Some("calibrate") => return calibrated(&Options::parse(&words[1..])?),
         _ => return with_command(words),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn clean() {
+    claim::clear_dead().iter().for_each(|name| println!("removed {name}"));
+    claim::living().iter().for_each(|pid| println!("process {pid} still has a laboratory: end it by itself"));
+}
+
+/// And who takes it away if this process is killed.
+fn claimed() -> anyhow::Result<(Keeper, Claim)> {
+    let claim = laboratory::claim()?;
+    for pid in claim::living() {
+        eprintln!(
+            "warning: process {pid} has a laboratory too; their links are apart, but they share the cores: what either \
+             measures may be too little"
+        );
+    }
+    Ok((Keeper::start(&claim)?, claim))
 }
 
 fn with_command(words: &[String]) -> anyhow::Result<ExitCode> {
@@ -47,7 +70,8 @@ fn with_command(words: &[String]) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         // First, so that a signal leaves no namespace.
         let mut signals = Signals::new()?;
-        let laboratory = Laboratory::new(&options)?;
+        let (_keeper, claim) = claimed()?;
+        let laboratory = Laboratory::new(claim, &options)?;
         let code = command::run(command, &laboratory.description()?, &mut signals).await?;
         report(&laboratory.finish()?, &options);
         Ok(ExitCode::from(code))
@@ -58,7 +82,9 @@ fn calibrated(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let laboratory = Laboratory::new(options)?;
+        let (_keeper, claim) = claimed()?;
+        let name = claim.name().to_owned();
+        let laboratory = Laboratory::new(claim, options)?;
         let own = options.clone();
         let measuring = tokio::task::spawn_blocking(move || {
             let calibration = calibrate::calibrate(&laboratory, &own)?;
@@ -73,7 +99,7 @@ fn calibrated(options: &Options) -> anyhow::Result<ExitCode> {
             }
             code = signals.next() => {
                 // The measurement ends with the process, without its turn to clear up.
-                namespace::remove_own();
+                claim::clear(&name);
                 Ok(ExitCode::from(code))
             }
         }

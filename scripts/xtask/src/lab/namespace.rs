@@ -1,15 +1,16 @@
-//! Network namespaces by iproute2. Their names carry the process that made them, so that what a killed one left is
-//! recognised and removed.
+//! Network namespaces by iproute2. Their names carry the claim of their laboratory, so that what a killed one left
+//! is recognised and removed.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal};
 use rustix::thread::LinkNameSpaceType;
+
+use super::claim::Claim;
 
 /// Removed when dropped, with all processes inside.
 pub(super) struct Namespace {
@@ -17,9 +18,8 @@ pub(super) struct Namespace {
 }
 
 impl Namespace {
-    pub(super) fn new() -> anyhow::Result<Namespace> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    pub(super) fn new(claim: &Claim, number: usize) -> anyhow::Result<Namespace> {
+        let name = format!("{}-{number}", claim.name());
         ip(&["netns", "add", &name])?;
         let namespace = Namespace { name };
         namespace.ip(&["link", "set", "lo", "up"])?;
@@ -69,30 +69,18 @@ impl Drop for Namespace {
     }
 }
 
-/// Removes the namespaces whose process no longer exists; returns their names.
-pub(super) fn remove_dead() -> Vec<String> {
-    remove(|maker| !is_running(maker))
+/// Removes those of that claim, whoever still uses them; returns their names.
+pub(super) fn remove_of(claim: &str) -> Vec<String> {
+    remove_where(|name| name.rsplit_once('-').is_some_and(|(owner, _)| owner == claim))
 }
 
-/// Removes all namespaces of this process, whoever still uses them.
-pub(super) fn remove_own() {
-    remove(|maker| maker == std::process::id());
-}
-
-fn remove(is_meant: impl Fn(u32) -> bool) -> Vec<String> {
+/// Removes those whose name is meant; returns their names.
+pub(super) fn remove_where(is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let entries = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let meant: Vec<String> = names.filter(|name| maker(name).is_some_and(&is_meant)).collect();
+    let meant: Vec<String> = names.filter(|name| is_meant(name)).collect();
     meant.iter().for_each(|name| drop(Namespace { name: name.clone() }));
     meant
-}
-
-fn maker(name: &str) -> Option<u32> {
-    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
-}
-
-fn is_running(pid: u32) -> bool {
-    PathBuf::from(format!("/proc/{pid}")).exists()
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {
@@ -103,19 +91,4 @@ fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-const PREFIX: &str = "hcrun-lab-";
 const DIRECTORY: &str = "/run/netns";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_tells_the_maker() {
-        assert_eq!(maker("hcrun-lab-4711-2"), Some(4711));
-        for other in ["hcrun-4711-0-switch", "hcrun-lab-", "hcrun-lab-x-1", "lab", "hcrun-lab-4711"] {
-            assert_eq!(maker(other), None, "{other}");
-        }
-        assert!(is_running(std::process::id()));
-    }
-}

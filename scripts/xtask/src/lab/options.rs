@@ -15,7 +15,8 @@ usage: cargo xtask lab [OPTIONS] -- COMMAND [ARGUMENTS]
 
 Hosts on emulated links, for processes of any kind. The command finds them in the variable HCRUN_LAB and starts
 processes on one with `ip netns exec NAMESPACE ...`. Takes root. `calibrate` measures what the links really give;
-`clean` removes what killed laboratories left, as every start does.
+`clean` removes what killed laboratories left, as every start does, and names those that live. Several at once do not touch
+each other, but share the cores.
 
   --hosts N       2 to 254 [default: 2]
   --rate RATE     of each host, up and down, in whole IP packets [default: 200mbit]

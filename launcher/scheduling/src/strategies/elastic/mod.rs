@@ -2,10 +2,12 @@
 
 mod admit;
 mod claim;
+mod deal;
 mod options;
 mod whole;
 
 pub(super) use claim::{Claim, Claims, Grants, Offer, holds, left_of, restart_factor};
+pub(super) use deal::deal;
 pub(super) use options::{Choice, Configurations};
 pub use admit::LeastFitsPool;
 pub use whole::WholeNodes;

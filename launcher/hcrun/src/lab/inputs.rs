@@ -1,0 +1,197 @@
+//! What is to be simulated, from the command line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hcrun_protocol::time::Span;
+use hcrun_scheduling::comparison::Estimates;
+use hcrun_scheduling::simulator::Checks;
+use hcrun_scheduling::traces::{self, TraceError};
+use hcrun_scheduling::{Fleet, Workload, strategies};
+
+use crate::cli::LabArgs;
+use crate::failure::{Failure, Result};
+use crate::settings::schema::nearest;
+use crate::{cluster_file, codes, settings};
+
+/// Far above any published trace.
+const MAX_TRACE_BYTES: u64 = 1 << 30;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) workload: Workload,
+    pub(crate) strategies: Vec<&'static str>,
+    pub(crate) seeds: u32,
+    pub(crate) estimates: Estimates,
+    pub(crate) checks: Checks,
+    pub(crate) threads: usize,
+    /// As given: for titles and the command that gives the same again.
+    pub(crate) trace: String,
+    pub(crate) cluster: String,
+    pub(crate) command: String,
+}
+
+/// Reads trace and cluster; `strategies` empty means all. `verb` is the command that was given.
+pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Inputs> {
+    let strategies = strategies(names)?;
+    let estimates = estimates(&args.estimate)?;
+    let fleet = Arc::new(fleet(&args.cluster)?);
+    let mut workload = workload(args)?;
+    let overhead = Span::from_secs(args.start_overhead.into());
+    workload.jobs_mut().for_each(|job| job.start_overhead = job.start_overhead.max(overhead));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Inputs {
+        fleet,
+        workload,
+        command: command(args, &strategies, verb),
+        strategies,
+        seeds: args.seeds,
+        estimates,
+        checks: if args.check { Checks::Everything } else { Checks::Totals },
+        threads: args.threads.unwrap_or(cores).max(1),
+        trace: args.trace.clone(),
+        cluster: args.cluster.clone(),
+    })
+}
+
+fn strategies(names: &[String]) -> Result<Vec<&'static str>> {
+    if names.is_empty() {
+        return Ok(strategies::ALL.iter().map(|about| about.name).collect());
+    }
+    let mut found: Vec<&'static str> = Vec::new();
+    for name in names {
+        let known = strategies::ALL.iter().find(|about| about.name == name.trim());
+        let Some(known) = known else {
+            let failure = Failure::new(&codes::STRATEGY_UNKNOWN, format!("there is no strategy `{name}`"))
+                .because(format!("the strategies are {}", strategies::names()));
+            let near = nearest(name, strategies::ALL.iter().map(|about| about.name));
+            return Err(match near {
+                Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                None => failure,
+            });
+        };
+        if !found.contains(&known.name) {
+            found.push(known.name);
+        }
+    }
+    Ok(found)
+}
+
+fn estimates(text: &str) -> Result<Estimates> {
+    let refuse = || {
+        Failure::new(&codes::USAGE, format!("`--estimate {text}` cannot be understood"))
+            .hint("write `oracle`, `none`, or `noisy:0.5` with a sigma between 0 and 5")
+    };
+    match text.split_once(':') {
+        None if text == "oracle" => Ok(Estimates::Oracle),
+        None if text == "none" => Ok(Estimates::None),
+        Some(("noisy", sigma)) => match sigma.parse() {
+            Ok(sigma) if (0.0..=5.0).contains(&sigma) => Ok(Estimates::Noisy { sigma }),
+            _ => Err(refuse()),
+        },
+        _ => Err(refuse()),
+    }
+}
+
+fn fleet(text: &str) -> Result<Fleet> {
+    let refuse = |cause: String| {
+        Failure::new(&codes::CLUSTER_INVALID, format!("cannot simulate the cluster `{text}`"))
+            .because(cause)
+            .hint("write `pool:64` for 64 devices, `nodes:8x8` for 8 nodes of 8 devices, or the path of a cluster file")
+    };
+    let number =
+        |text: &str| text.parse::<u32>().map_err(|_| refuse(format!("`{text}` is not a number of devices")));
+    if let Some(devices) = text.strip_prefix("pool:") {
+        return Fleet::flat(number(devices)?).map_err(|error| refuse(error.to_string()));
+    }
+    if let Some(nodes) = text.strip_prefix("nodes:") {
+        let (nodes, devices) =
+            nodes.split_once('x').ok_or_else(|| refuse("there is no `x` in it".to_owned()))?;
+        return Fleet::uniform(number(nodes)?, number(devices)?).map_err(|error| refuse(error.to_string()));
+    }
+    let cluster = cluster_file::read(Path::new(text))?;
+    Fleet::of(&cluster).map_err(|error| refuse(error.to_string()).at(text.to_owned()))
+}
+
+fn workload(args: &LabArgs) -> Result<Workload> {
+    let Some((format, path)) = args.trace.split_once(':') else {
+        return Err(Failure::new(
+            &codes::USAGE,
+            format!("`--trace {}` does not name its format", args.trace),
+        )
+        .because("a trace is given as FORMAT:PATH")
+        .hint(format!("write the format before the path; there are {}", traces::names())));
+    };
+    let fail = |error: &TraceError| {
+        Failure::new(&codes::TRACE_MALFORMED, format!("cannot use the trace `{path}` as {format}"))
+            .at(path.to_owned())
+            .because(error.to_string())
+    };
+    if !traces::FORMATS.iter().any(|known| known.name == format) {
+        return Err(fail(&TraceError::UnknownFormat(format.to_owned())));
+    }
+    let unreadable = |cause: String| {
+        Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace").at(path.to_owned()).because(cause)
+    };
+    let bytes = settings::read_bounded(Path::new(path), MAX_TRACE_BYTES).map_err(unreadable)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
+    traces::read(format, &text).map_err(|error| fail(&error))
+}
+
+/// The command that gives the same figures again.
+fn command(args: &LabArgs, strategies: &[&str], verb: &str) -> String {
+    let mut words = vec![
+        format!("hcrun {verb}"),
+        format!("--trace {}", quoted(&args.trace)),
+        format!("--cluster {}", quoted(&args.cluster)),
+        format!("--strategy {}", strategies.join(",")),
+    ];
+    words.extend(args.columns.iter().map(|columns| format!("--columns {}", quoted(columns))));
+    if args.seeds > 1 {
+        words.push(format!("--seeds {}", args.seeds));
+    }
+    if args.estimate != "oracle" {
+        words.push(format!("--estimate {}", quoted(&args.estimate)));
+    }
+    if args.start_overhead > 0 {
+        words.push(format!("--start-overhead {}", args.start_overhead));
+    }
+    words.join(" ")
+}
+
+/// As a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_with_what_to_write() {
+        for (text, cause) in [
+            ("pool:0", "zero"),
+            ("pool:-4", "not a number"),
+            ("pool:4000000000", "is the most"),
+            ("nodes:8", "no `x`"),
+            ("nodes:0x8", "no devices"),
+        ] {
+            let failure = fleet(text).unwrap_err();
+            let said = failure.to_string();
+            assert!(said.contains("write `pool:64`") && (cause == "zero" || said.contains(cause)), "{said}");
+        }
+        assert!(
+            strategies(&["fifo-skp".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .contains("did you mean `fifo-skip`?")
+        );
+        for text in ["noisy", "noisy:x", "noisy:-1", "perfect"] {
+            assert!(estimates(text).is_err(), "{text}");
+        }
+    }
+}

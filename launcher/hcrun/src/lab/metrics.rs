@@ -1,0 +1,79 @@
+//! The columns of every table, by one list.
+
+use super::sweep::Run;
+
+/// How a figure is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Seconds,
+    Milliseconds,
+    Share,
+    Ratio,
+    Count,
+}
+
+/// One figure of a run.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    /// In JSON and CSV.
+    pub(crate) key: &'static str,
+    /// In tables for people; none: left out of them.
+    pub(crate) title: Option<&'static str>,
+    pub(crate) unit: Unit,
+    pub(crate) of: fn(&Run) -> Option<f64>,
+}
+
+macro_rules! metrics {
+    ($($key:ident $title:expr, $unit:ident, $of:expr;)*) => {
+        &[$(Metric { key: stringify!($key), title: $title, unit: Unit::$unit, of: $of }),*]
+    };
+}
+
+#[rustfmt::skip]
+pub(crate) const METRICS: &[Metric] = metrics! {
+    jobs Some("jobs"), Count, |run| Some(run.figures.jobs as f64);
+    refused None, Count, |run| Some(run.figures.refused as f64);
+    avg_jct_s Some("JCT mean"), Seconds, |run| Some(run.figures.avg_jct_s);
+    p50_jct_s Some("p50"), Seconds, |run| Some(run.figures.p50_jct_s);
+    p99_jct_s Some("p99"), Seconds, |run| Some(run.figures.p99_jct_s);
+    makespan_s Some("makespan"), Seconds, |run| Some(run.figures.makespan_s);
+    avg_queue_s Some("queued"), Seconds, |run| Some(run.figures.avg_queue_s);
+    utilisation Some("used"), Share, |run| Some(run.figures.utilisation);
+    worst_fairness Some("worst rho"), Ratio, |run| Some(run.figures.worst_fairness);
+    unfair_share Some("unfair"), Share, |run| Some(run.figures.unfair_share);
+    deadlines_met Some("in time"), Share, |run| run.figures.deadlines_met;
+    preemptions Some("preempted"), Count, |run| Some(run.figures.preemptions as f64);
+    restarts None, Count, |run| Some(run.figures.restarts as f64);
+    losses None, Count, |run| Some(run.figures.losses as f64);
+    violations Some("violations"), Count, |run| Some(run.figures.violations as f64);
+    decisions None, Count, |run| Some(run.figures.decisions as f64);
+    decision_p50_ms None, Milliseconds, |run| Some(run.decision_p50_ms);
+    decision_p95_ms Some("decide p95"), Milliseconds, |run| Some(run.decision_p95_ms);
+    wall_ms Some("wall"), Milliseconds, |run| Some(run.wall_ms);
+};
+
+impl Unit {
+    /// As people read it.
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Unit::Seconds => seconds(value),
+            Unit::Milliseconds if value < 0.1 => format!("{:.0} µs", value * 1e3),
+            Unit::Milliseconds if value < 10.0 => format!("{value:.1} ms"),
+            Unit::Milliseconds => format!("{value:.0} ms"),
+            Unit::Share => format!("{:.1} %", value * 100.0),
+            Unit::Ratio => format!("{value:.2}"),
+            Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
+            Unit::Count => format!("{value:.1}"),
+        }
+    }
+}
+
+/// With the largest unit that leaves a number before the point.
+pub(super) fn seconds(value: f64) -> String {
+    match value.abs() {
+        size if size < 120.0 => format!("{value:.1} s"),
+        size if size < 7_200.0 => format!("{:.1} min", value / 60.0),
+        size if size < 172_800.0 => format!("{:.1} h", value / 3_600.0),
+        _ => format!("{:.1} d", value / 86_400.0),
+    }
+}

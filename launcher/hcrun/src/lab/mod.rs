@@ -1,0 +1,37 @@
+//! The scheduling lab: traces rehearsed under strategies, on all cores, and what came of it as table, files and report.
+
+mod charts;
+mod inputs;
+mod metrics;
+mod report;
+mod sweep;
+mod table;
+
+use std::path::Path;
+
+pub(crate) use inputs::{Inputs, read};
+pub(crate) use metrics::{METRICS, Metric};
+pub(crate) use sweep::{Results, sweep};
+pub(crate) use table::{Document, text, to_csv};
+
+use crate::codes;
+use crate::failure::{Failure, Result};
+
+/// Writes a file that was asked for, whole or not at all.
+pub(crate) fn write(path: &Path, what: &str, content: &str) -> Result<()> {
+    let failed = |error: &dyn std::error::Error| {
+        Failure::new(&codes::WOULD_OVERWRITE, format!("cannot write the {what}"))
+            .at(path.display().to_string())
+            .caused_by(error)
+            .hint("name a file in a directory that exists and may be written")
+    };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
+    std::io::Write::write_all(&mut file, content.as_bytes()).map_err(|error| failed(&error))?;
+    file.persist(path).map(drop).map_err(|error| failed(&error))
+}
+
+/// Writes the report of `results`.
+pub(crate) fn write_report(path: &Path, inputs: &Inputs, results: &Results) -> Result<()> {
+    write(path, "report", &report::to_html(inputs, results))
+}

@@ -1,0 +1,152 @@
+//! The report of a comparison: one page that a person would rather look at than read.
+
+use hcrun_scheduling::comparison::{Interval, mean_interval, paired_interval};
+use hcrun_scheduling::strategies;
+
+use super::metrics::Unit;
+use super::table::values;
+use super::{Inputs, METRICS, Metric, Results, charts};
+use crate::report::page::{escape, page, section};
+
+/// Schedules drawn at most: each is a large drawing.
+const MAX_SCHEDULES: usize = 4;
+
+pub(super) fn to_html(inputs: &Inputs, results: &Results) -> String {
+    let title = format!("{} strategies, {} jobs", inputs.strategies.len(), inputs.workload.len());
+    let header = format!(
+        "<h1>{}</h1><p class=\"run\">{} on {}, {} devices, {} seed{}</p>",
+        escape(&title),
+        escape(&inputs.trace),
+        escape(&inputs.cluster),
+        inputs.fleet.devices(),
+        inputs.seeds,
+        if inputs.seeds == 1 { "" } else { "s" }
+    );
+    let figure = |title: &str, drawing: Option<String>, words: &str| {
+        let body = drawing.map(|drawing| {
+            format!("{}{drawing}<p class=\"run\">{}</p>", key(inputs), caption(inputs, words))
+        });
+        section(title, body)
+    };
+    let drawn = &results.drawn;
+    let mut sections = vec![
+        cards(inputs, results),
+        section("Figures", Some(table(inputs, results))),
+        differences(inputs, results),
+        figure("How long jobs took", charts::completion_times(drawn), "Further left is faster."),
+        figure("Devices in use", charts::used(drawn), "Means over equal stretches of time."),
+        figure("The queue", charts::queue(drawn), "Means over equal stretches of time."),
+    ];
+    for drawn in drawn.iter().take(MAX_SCHEDULES) {
+        let body = charts::schedule(&inputs.fleet, drawn).map(|drawing| {
+            let left_out = match drawn.timeline.slices_left_out() {
+                0 => String::new(),
+                more => format!(" {more} of its runs are left out."),
+            };
+            let words = format!("A bar is one run of a job on its devices; the largest are drawn.{left_out}");
+            format!("{drawing}<p class=\"run\">{}</p>", caption(inputs, &words))
+        });
+        sections.push(section(&format!("Schedule of {}", drawn.strategy), body));
+    }
+    sections.push(words(inputs));
+    page(&title, &header, &sections.concat())
+}
+
+fn caption(inputs: &Inputs, words: &str) -> String {
+    format!("{} Again: <code>{}</code>", escape(words), escape(&inputs.command))
+}
+
+/// Which colour is which strategy.
+fn key(inputs: &Inputs) -> String {
+    let entries = inputs.strategies.iter().enumerate().map(|(index, name)| {
+        let colour = charts::colour_hex(index);
+        format!("<span style=\"white-space:nowrap;margin-right:16px\"><span class=\"key\" style=\"background:{colour}\"></span> {name}</span>")
+    });
+    format!("<p>{}</p>", entries.collect::<String>())
+}
+
+/// The best of the figures that people ask for first.
+fn cards(inputs: &Inputs, results: &Results) -> String {
+    let card = |key: &str, name: &str| {
+        let metric = METRICS.iter().find(|metric| metric.key == key)?;
+        let means = inputs.strategies.iter().filter_map(|strategy| {
+            let values = values(metric, strategy, results);
+            (!values.is_empty()).then(|| (mean_interval(&values).mean, *strategy))
+        });
+        let (best, strategy) = means.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let shown = metric.unit.show(best);
+        Some(format!("<div class=\"card\"><span>{name}</span><b>{shown}</b><small>{strategy}</small></div>"))
+    };
+    let cards = [
+        card("avg_jct_s", "lowest mean JCT"),
+        card("p99_jct_s", "lowest p99 JCT"),
+        card("makespan_s", "lowest makespan"),
+        card("worst_fairness", "lowest worst rho"),
+    ];
+    format!("<section class=\"cards\">{}</section>\n", cards.into_iter().flatten().collect::<String>())
+}
+
+fn table(inputs: &Inputs, results: &Results) -> String {
+    let has = |metric: &&Metric| {
+        metric.title.is_some() && !values(metric, inputs.strategies[0], results).is_empty()
+    };
+    let shown: Vec<&Metric> = METRICS.iter().filter(has).collect();
+    let heads =
+        shown.iter().filter_map(|metric| metric.title).map(|title| format!("<th class=\"n\">{title}</th>"));
+    let mut html = format!("<table><tr><th>strategy</th>{}</tr>", heads.collect::<String>());
+    for (index, strategy) in inputs.strategies.iter().enumerate() {
+        let colour = charts::colour_hex(index);
+        html += &format!("<tr><td><span class=\"key\" style=\"background:{colour}\"></span> {strategy}</td>");
+        for metric in &shown {
+            let Interval { mean, half_width } = mean_interval(&values(metric, strategy, results));
+            let spread = half_width.filter(|_| metric.unit != Unit::Milliseconds);
+            let spread = spread.map(|half| format!("<br><small>± {}</small>", metric.unit.show(half)));
+            html += &format!("<td class=\"n\">{}{}</td>", metric.unit.show(mean), spread.unwrap_or_default());
+        }
+        html += "</tr>";
+    }
+    html + "</table>"
+}
+
+/// What can be said for sure, seed by seed.
+fn differences(inputs: &Inputs, results: &Results) -> String {
+    let base = inputs.strategies[0];
+    let shown = ["avg_jct_s", "p99_jct_s", "makespan_s", "avg_queue_s"];
+    let shown: Vec<&Metric> = METRICS.iter().filter(|metric| shown.contains(&metric.key)).collect();
+    if inputs.seeds < 2 || inputs.strategies.len() < 2 {
+        return String::new();
+    }
+    let heads =
+        shown.iter().filter_map(|metric| metric.title).map(|title| format!("<th class=\"n\">{title}</th>"));
+    let mut html = format!("<table><tr><th>strategy</th>{}</tr>", heads.collect::<String>());
+    for strategy in &inputs.strategies[1..] {
+        html += &format!("<tr><td>{strategy}</td>");
+        for metric in &shown {
+            let of = |strategy: &str| values(metric, strategy, results);
+            let Interval { mean, half_width } = paired_interval(&of(strategy), &of(base));
+            let half = half_width.unwrap_or(f64::INFINITY);
+            let class = match () {
+                () if mean.abs() <= half => "less",
+                () if mean < 0.0 => "equal",
+                () => "more",
+            };
+            let (mean, half) = (metric.unit.show(mean), metric.unit.show(half));
+            html += &format!("<td class=\"n {class}\">{mean}<br><small>± {half}</small></td>");
+        }
+        html += "</tr>";
+    }
+    let note = format!(
+        "<p class=\"run\">Means of the differences over {} seeds with their 95 % confidence intervals (Student's t, paired). \
+         Green is lower, red is higher, grey is not told apart by these seeds.</p>",
+        inputs.seeds
+    );
+    section(&format!("Beside {base}"), Some(html + "</table>" + &note))
+}
+
+fn words(inputs: &Inputs) -> String {
+    let about = strategies::ALL.iter().filter(|about| inputs.strategies.contains(&about.name));
+    let rows = about.map(|about| format!("<tr><td>{}</td><td>{}</td></tr>", about.name, escape(about.what)));
+    let text = "<p class=\"run\">JCT: from submission to completion. rho: JCT over the time that a fair share of the fleet would \
+                take; above 1.05 a job counts as unfair. violations: starts where a job's data may not be; always 0.</p>";
+    section("The strategies", Some(format!("<table>{}</table>{text}", rows.collect::<String>())))
+}

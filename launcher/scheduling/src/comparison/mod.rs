@@ -1,0 +1,10 @@
+//! Strategies side by side: the figures of one simulation, and what can be said of several.
+
+mod fairness;
+mod figures;
+mod interval;
+mod variation;
+
+pub use figures::Figures;
+pub use interval::{Interval, mean_interval, paired_interval};
+pub use variation::{Estimates, vary};
