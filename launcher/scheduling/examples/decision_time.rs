@@ -6,10 +6,11 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::disallowed_types,
-    clippy::disallowed_methods,
     reason = "a measurement, not a part of the crate"
 )]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
 #[path = "pollux/workloads.rs"]
 mod workloads;
 
@@ -24,7 +25,7 @@ fn main() {
     if names.is_empty() {
         names = ["demand", "sia"].map(str::to_owned).to_vec();
     }
-    let folder = workloads::folder();
+    let Some(folder) = common::traces_folder() else { return };
     for name in names {
         for (nodes, copies) in [(16, 1), (512, 32)] {
             let mut clock = Clock::default();

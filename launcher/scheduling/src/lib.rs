@@ -14,6 +14,7 @@ pub mod goodput;
 pub mod job;
 mod plan;
 pub mod simulator;
+#[cfg_attr(not(test), allow(dead_code, reason = "of strategies that solve programs without integers"))]
 mod solver;
 pub mod state;
 pub mod strategies;

@@ -3,8 +3,15 @@
 //!     cargo run --release -p hcrun-scheduling --example pollux [STRATEGY...]
 //!
 //! `HCRUN_TRACES` names the folder of traces. Published means of the eight: Tiresias 4,038 s, Pollux 2,751 s.
-#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods, reason = "a study, not a part of the crate")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a study, not a part of the crate"
+)]
 
+#[path = "../../tests/common/mod.rs"]
+mod common;
 mod workloads;
 
 use std::sync::Arc;
@@ -23,8 +30,10 @@ fn main() {
         let all = ["las", "srtf", "sia", "demand", "demand-rounds", "demand-pollux", "demand-left"];
         names = all.map(str::to_owned).to_vec();
     }
-    let folder = workloads::folder();
-    println!("| strategy | mean JCT s | p99 s | makespan s | starts a job | utilisation | each workload's mean JCT s |");
+    let Some(folder) = common::traces_folder() else { return };
+    println!(
+        "| strategy | mean JCT s | p99 s | makespan s | starts a job | utilisation | each workload's mean JCT s |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for name in names {
         let (mut means, mut p99, mut makespans) = (Vec::new(), Vec::new(), Vec::new());

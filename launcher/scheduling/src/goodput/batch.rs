@@ -48,8 +48,10 @@ impl BatchLimits {
             return Vec::new();
         }
         let ratio = f64::from(self.max) / f64::from(least);
-        let batch = |step: u32| f64::from(least) * libm::pow(ratio, f64::from(step) / f64::from(CANDIDATES - 1));
-        let splits = (0..CANDIDATES).map(|step| self.split(whole(batch(step)).clamp(least, self.max), replicas));
+        let batch =
+            |step: u32| f64::from(least) * libm::pow(ratio, f64::from(step) / f64::from(CANDIDATES - 1));
+        let splits =
+            (0..CANDIDATES).map(|step| self.split(whole(batch(step)).clamp(least, self.max), replicas));
         let mut splits: Vec<Split> = splits.filter(|split| split.local >= self.local_min).collect();
         splits.dedup();
         splits
@@ -86,7 +88,10 @@ mod tests {
             assert!(!candidates.is_empty());
             for split in candidates {
                 let batch = split.batch(replicas);
-                assert!((8..=512).contains(&batch) && (4..=16).contains(&split.local), "{replicas} {split:?}");
+                assert!(
+                    (8..=512).contains(&batch) && (4..=16).contains(&split.local),
+                    "{replicas} {split:?}"
+                );
             }
         }
         assert!(LIMITS.candidates(129).is_empty());

@@ -24,7 +24,8 @@ impl NoiseScale {
     pub fn new(mut runs: Vec<(u32, Vec<Epoch>)>) -> NoiseScale {
         runs.sort_by_key(|(batch, _)| *batch);
         let epochs = runs.iter().map(|(_, epochs)| epochs.len()).min().unwrap_or(0);
-        let end = |epoch: usize| runs.iter().map(|(_, run)| run[epoch].progress).fold(f64::INFINITY, f64::min);
+        let end =
+            |epoch: usize| runs.iter().map(|(_, run)| run[epoch].progress).fold(f64::INFINITY, f64::min);
         let ends = (0..epochs).map(end).collect();
         NoiseScale { batches: runs, ends }
     }

@@ -78,7 +78,8 @@ impl StepTimes {
             unreachable!("a profile has measurements: Profile::new")
         };
         let share = share(f64::from(*low), f64::from(*high), f64::from(nodes));
-        let [low, high] = [(*low, on_low), (*high, on_high)].map(|(nodes, on)| at_density(nodes, on, density));
+        let [low, high] =
+            [(*low, on_low), (*high, on_high)].map(|(nodes, on)| at_density(nodes, on, density));
         let weigh = |(curve, weight), factor: f64| (curve, weight * factor);
         OnDevices {
             curves: [
@@ -132,7 +133,8 @@ impl Curve {
             sum.sync += point.time.sync;
             *count += 1.0;
         }
-        let mean = |(sum, count): (StepTime, f64)| StepTime { step: sum.step / count, sync: sum.sync / count };
+        let mean =
+            |(sum, count): (StepTime, f64)| StepTime { step: sum.step / count, sync: sum.sync / count };
         Curve(sums.into_iter().map(|(local_batch, sum)| (local_batch, mean(sum))).collect())
     }
 

@@ -87,7 +87,8 @@ impl Size for Demand {
 impl Tuning {
     fn claim(&self, state: &State, index: JobIndex, job: &Job, choices: &[Choice]) -> Claim {
         // The speed per device where a device does most.
-        let per_device = choices.iter().map(|choice| choice.rate / f64::from(choice.devices)).fold(0.0, f64::max);
+        let per_device =
+            choices.iter().map(|choice| choice.rate / f64::from(choice.devices)).fold(0.0, f64::max);
         let weight = job.spec.weight * self.weight(state, job, per_device);
         let factor = restart_factor(state, job) * left_of(self.horizon, job);
         let offer = |choice: &Choice| {

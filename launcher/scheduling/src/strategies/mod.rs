@@ -38,7 +38,11 @@ pub const ALL: &[About] = &[
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
     About { name: "demand", what: "elastic: devices go where a dollar buys most goodput", make: demand },
-    About { name: "sia", what: "elastic: the best configuration of every job at once, as an integer program", make: sia },
+    About {
+        name: "sia",
+        what: "elastic: the best configuration of every job at once, as an integer program",
+        make: sia,
+    },
 ];
 
 /// The names of all strategies, for messages.

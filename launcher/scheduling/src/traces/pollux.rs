@@ -47,7 +47,8 @@ pub(super) fn read(text: &str, beside: &Beside) -> Result<Workload, TraceError> 
         profiles.insert(application.clone(), Arc::clone(&profile));
         let limits = profile.limits();
         if !(limits.initial..=limits.max).contains(&given) {
-            let why = format!("batch_size {given} is outside the profiled {}..{}", limits.initial, limits.max);
+            let why =
+                format!("batch_size {given} is outside the profiled {}..{}", limits.initial, limits.max);
             return Err(row_error(line, why));
         }
         let distributed = requested > 1;
@@ -90,7 +91,8 @@ fn profile(application: &str, beside: &Beside) -> Result<Profile, TraceError> {
     if noise.ends().is_empty() {
         return Err(TraceError::NoFile(format!("{prefix}<batch>.csv")));
     }
-    let allowed = LOCAL_LIMITS.iter().find(|(name, _)| *name == application).map_or(most, |(_, limit)| *limit);
+    let allowed =
+        LOCAL_LIMITS.iter().find(|(name, _)| *name == application).map_or(most, |(_, limit)| *limit);
     let limits = BatchLimits {
         initial: noise.smallest_batch(),
         max: noise.largest_batch(),
@@ -119,9 +121,8 @@ fn placements(text: &str) -> Result<Vec<Measured>, TableError> {
 
 fn scalability(text: &str) -> Result<Vec<Measured>, TableError> {
     let columns = ["num_nodes", "num_replicas", "local_bsz", "step_time", "sync_time"];
-    Table::new(text, &columns, &[])?.rows(|row| {
-        measured(row, positive(row, "num_nodes")?, row.devices("num_replicas")?, None)
-    })
+    Table::new(text, &columns, &[])?
+        .rows(|row| measured(row, positive(row, "num_nodes")?, row.devices("num_replicas")?, None))
 }
 
 fn measured(
@@ -144,7 +145,9 @@ fn validation(text: &str) -> Result<Vec<Epoch>, TableError> {
         let progress = row.parse("progress", "a number above that of the row before", rises)?;
         before = progress;
         let statistic = |column| {
-            row.parse(column, "a number of at least zero", |number: &f64| *number >= 0.0 && number.is_finite())
+            row.parse(column, "a number of at least zero", |number: &f64| {
+                *number >= 0.0 && number.is_finite()
+            })
         };
         Ok(Epoch { square: statistic("grad_sqr")?, variance: statistic("grad_var")?, progress })
     })

@@ -6,8 +6,8 @@ mod deal;
 mod options;
 mod whole;
 
+pub use admit::LeastFitsPool;
 pub(super) use claim::{Claim, Claims, Grants, Offer, holds, left_of, restart_factor};
 pub(super) use deal::deal;
 pub(super) use options::{Choice, Configurations};
-pub use admit::LeastFitsPool;
 pub use whole::WholeNodes;

@@ -71,7 +71,9 @@ fn ask(fleet: &Fleet, job: &Job, done: Work, pools: PoolSet) -> Known {
 fn sizes(job: &Job, on_node: u32, nodes: u32) -> Vec<u32> {
     let range = job.spec.devices;
     if job.spec.speed.is_none() || range.min == range.max {
-        return Vec::from_iter(Some(range.requested).filter(|devices| *devices <= on_node.saturating_mul(nodes)));
+        return Vec::from_iter(
+            Some(range.requested).filter(|devices| *devices <= on_node.saturating_mul(nodes)),
+        );
     }
     let mut sizes = vec![range.min, range.requested, on_node];
     sizes.extend((0..32).map(|power| 1 << power).take_while(|size| *size < on_node));
