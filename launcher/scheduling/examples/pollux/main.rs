@@ -3,12 +3,7 @@
 //!     cargo run --release -p hcrun-scheduling --example pollux [STRATEGY...]
 //!
 //! `HCRUN_TRACES` names the folder of traces. Published means of the eight: Tiresias 4,038 s, Pollux 2,751 s.
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a study, not a part of the crate"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a study, not a part of the crate")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
