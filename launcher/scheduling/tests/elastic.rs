@@ -220,3 +220,21 @@ fn without_elasticity_a_job_takes_what_its_owner_expects() {
     let took = outcome.completion_times()[0].as_secs_f64();
     assert!((took - 30.0 - work).abs() < 0.01, "{took} s for {work} s of work and 30 s to start");
 }
+
+/// Two gangs of three on nodes of two share a node; one of 10 s of work, one of 5.
+#[test]
+fn distributed_jobs_on_one_node_slow_each_other_down() {
+    let ends = |interference: f64, seconds: [u64; 2]| {
+        let gang = |number: usize| {
+            JobSpec::rigid(format!("gang-{number}"), Time::ZERO, 3, Span::from_secs(seconds[number]))
+        };
+        let fleet = Arc::new(Fleet::uniform(3, 2).unwrap().with_interference(interference));
+        let workload = Workload::new(vec![gang(0), gang(1)]).unwrap();
+        let mut strategy = strategies::by_name("fifo-skip").unwrap();
+        let outcome = simulate(&fleet, workload, &mut strategy, Checks::Everything).unwrap();
+        outcome.jobs.iter().map(|job| job.end.unwrap().0 / 1_000_000).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(0.0, [10, 5]), [10, 5]);
+    assert_eq!(ends(0.5, [10, 10]), [20, 20]);
+    assert_eq!(ends(0.5, [10, 5]), [15, 10], "alone it is fast again");
+}

@@ -156,6 +156,7 @@ impl Simulation {
                 self.state.forget_changes();
                 self.apply(decisions);
             }
+            self.state.take_disturbed().into_iter().for_each(|job| self.watch(job));
             self.check();
             observer.settled(&self.state);
             let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
