@@ -10,6 +10,7 @@
 pub mod comparison;
 pub mod fleet;
 pub mod free;
+pub mod goodput;
 pub mod job;
 pub mod packing;
 mod plan;

@@ -53,7 +53,7 @@ pub enum SimulationError {
     Endless { strategy: &'static str, left: usize },
 }
 
-/// Runs `workload` to its end.
+/// Runs `workload` to its end. Jobs are held to their requests unless the strategy is elastic.
 ///
 /// # Errors
 /// If jobs are left that the strategy never starts.
@@ -77,7 +77,7 @@ pub fn observe(
     checks: Checks,
     observer: &mut impl Observer,
 ) -> Result<Outcome, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, checks);
+    let mut simulation = Simulation::new(fleet, workload, strategy, checks);
     simulation.run(strategy, observer)?;
     let Simulation { state, busy, decisions, violations, .. } = &simulation;
     Ok(Outcome::of(state, *busy, *decisions, *violations))
@@ -93,7 +93,7 @@ pub fn until(
     strategy: &mut Strategy,
     moment: Time,
 ) -> Result<State, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, Checks::Totals);
+    let mut simulation = Simulation::new(fleet, workload, strategy, Checks::Totals);
     simulation.until = moment;
     simulation.run(strategy, &mut ())?;
     if simulation.state.now() < moment {
@@ -121,7 +121,10 @@ struct Simulation {
 const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 
 impl Simulation {
-    fn new(fleet: &Arc<Fleet>, workload: Workload, checks: Checks) -> Simulation {
+    fn new(fleet: &Arc<Fleet>, mut workload: Workload, strategy: &Strategy, checks: Checks) -> Simulation {
+        if !strategy.size.is_elastic() {
+            workload.hold_to_requests();
+        }
         let state = State::new(Arc::clone(fleet), workload);
         Simulation {
             state,
@@ -155,6 +158,7 @@ impl Simulation {
                 self.state.forget_changes();
                 self.apply(decisions);
             }
+            self.state.take_disturbed().into_iter().for_each(|job| self.watch(job));
             self.check();
             observer.settled(&self.state);
             let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
@@ -216,6 +220,9 @@ impl Simulation {
     fn apply(&mut self, decisions: Vec<Decision>) {
         self.decisions += decisions.len() as u64;
         for Decision { job, action, .. } in &decisions {
+            if let Action::Start(allocation) | Action::Move(allocation) = action {
+                self.violations += u64::from(violates(&self.state, *job, allocation));
+            }
             match action {
                 Action::Refuse => self.state.refuse(*job),
                 Action::Stop => self.state.stop(*job, Stop::Preempted),
@@ -225,7 +232,6 @@ impl Simulation {
         }
         for Decision { job, action, .. } in decisions {
             if let Action::Start(allocation) | Action::Move(allocation) = action {
-                self.violations += u64::from(violates(&self.state, job, &allocation));
                 self.state.start(job, allocation);
                 self.watch(job);
             }

@@ -4,6 +4,8 @@ mod admit;
 mod balanced;
 mod consolidate;
 mod cost_slo;
+mod demand;
+mod elastic;
 mod ftf;
 mod least_fragment;
 mod makespan;
@@ -14,6 +16,7 @@ mod places;
 mod priority;
 mod rounds;
 mod shares;
+mod sia;
 mod sizes;
 
 use hcrun_protocol::time::Span;
@@ -21,11 +24,14 @@ use hcrun_protocol::time::Span;
 pub use admit::{FitsFleet, FitsPool};
 pub use balanced::Balanced;
 pub use consolidate::Consolidate;
+pub use demand::{Demand, Tuning, Weight};
+pub use elastic::{LeastFitsPool, WholeNodes};
 pub use least_fragment::LeastFragment;
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
 pub use priority::{Addend, Priority, Weights};
+pub use sia::Sia;
 pub use sizes::Requested;
 
 use crate::strategy::{Discipline, Mode, Order, Pace, Place, Preemption, Size, Stages, Strategy};
@@ -75,6 +81,12 @@ pub const ALL: &[About] = &[
     About { name: "makespan", what: "the last job done as early as can be, in rounds", make: makespan },
     About { name: "cost-slo", what: "most work per dollar with deadlines met, in rounds", make: cost_slo },
     About { name: "ftf", what: "fairest finish times, as Themis, in rounds", make: ftf },
+    About { name: "demand", what: "elastic: devices go where a dollar buys most goodput", make: demand },
+    About {
+        name: "sia",
+        what: "elastic: the best configuration of every job at once, as an integer program",
+        make: sia,
+    },
 ];
 
 /// The names of all strategies, for messages.
@@ -185,3 +197,28 @@ fn by_submission(name: &'static str, place: Box<dyn Place>) -> Strategy {
     let stages = Stages { place, ..stages(Submission) };
     Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }
+fn elastic(size: impl Size + 'static) -> Stages {
+    Stages {
+        admit: Box::new(LeastFitsPool),
+        order: Box::new(Submission),
+        size: Box::new(size),
+        place: Box::new(WholeNodes),
+        mode: Box::new(AnyTerms),
+    }
+}
+
+/// Elastic, in whatever way `size` decides.
+pub fn elastic_with(name: &'static str, size: impl Size + 'static, pace: Pace) -> Strategy {
+    Strategy::new(name, elastic(size), Discipline::Skip, Preemption::Never, pace)
+}
+
+fn demand(name: &'static str) -> Strategy {
+    elastic_with(name, Demand::default(), Pace::EventsAndRounds(ROUND))
+}
+
+fn sia(name: &'static str) -> Strategy {
+    elastic_with(name, Sia::default(), Pace::Rounds(ROUND))
+}
+
+/// How often elastic strategies look again, as in Pollux and Sia: speeds change as training goes on.
+const ROUND: Span = Span::from_secs(60);

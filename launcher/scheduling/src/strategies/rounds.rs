@@ -193,7 +193,9 @@ impl<D: Divide> Size for Rounds<D> {
         true
     }
 
-    fn prepare(&mut self, state: &State, active: &[JobIndex]) {
+    fn prepare(&mut self, state: &State, active: &[(JobIndex, PoolSet)]) {
+        let active: Vec<JobIndex> = active.iter().map(|(index, _)| *index).collect();
+        let active = active.as_slice();
         self.account(state);
         let changed = self.has_changed(state, active);
         if changed && self.is_due(state.now()) {

@@ -77,7 +77,8 @@ impl Strategy {
     pub fn next_wake(&self, state: &State) -> Option<Time> {
         let round = match self.pace {
             Pace::Events => None,
-            Pace::Rounds(length) | Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
+            Pace::Rounds(length) => return Some(next_round(state.now(), length)),
+            Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
         let victim = match self.preemption {
             Preemption::ByClass { min_runtime, .. } => self.next_victim(state, min_runtime),

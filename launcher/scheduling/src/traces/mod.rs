@@ -1,11 +1,13 @@
 //! Traces of jobs, as their authors publish them.
 
+mod beside;
 mod columns;
 pub mod gavel;
 mod mersenne;
 mod muri;
 pub mod openb;
 mod philly;
+mod pollux;
 mod settings;
 mod swf;
 pub mod synthetic;
@@ -17,6 +19,7 @@ use crate::job::{JobSpec, Workload, WorkloadError};
 
 pub use columns::{Columns, ColumnsError};
 
+pub use beside::Beside;
 pub use settings::SettingsError;
 pub use table::TableError;
 
@@ -24,6 +27,12 @@ pub use table::TableError;
 pub enum TraceError {
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error("{file}, {error}")]
+    File { file: String, error: TableError },
+    #[error("file `{0}` is missing beside the trace")]
+    NoFile(String),
+    #[error("file `{file}` beside the trace is not named {form}")]
+    FileName { file: String, form: &'static str },
     #[error(transparent)]
     Workload(#[from] WorkloadError),
     #[error("the mapping of columns: {0}")]
@@ -45,22 +54,46 @@ pub enum TraceError {
 pub struct Format {
     pub name: &'static str,
     pub what: &'static str,
-    read: fn(&str) -> Result<Workload, TraceError>,
+    /// The folder whose files belong to a trace, relative to the trace's own; none: it is one file.
+    pub folder: Option<&'static str>,
+    read: Reader,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Reader {
+    Alone(fn(&str) -> Result<Workload, TraceError>),
+    WithFolder(fn(&str, &Beside) -> Result<Workload, TraceError>),
+}
+
+impl Format {
+    const fn alone(
+        name: &'static str,
+        what: &'static str,
+        read: fn(&str) -> Result<Workload, TraceError>,
+    ) -> Format {
+        Format { name, what, folder: None, read: Reader::Alone(read) }
+    }
 }
 
 pub const FORMATS: &[Format] = &[
-    Format { name: "muri", what: "Muri's trace-data CSV; times in ms", read: muri::read },
-    Format { name: "philly", what: "Philly flattened to CSV, as in AdaptDL", read: philly::read },
-    Format { name: "swf", what: "Standard Workload Format, as Slurm's logs are published", read: swf::read },
+    Format::alone("muri", "Muri's trace-data CSV; times in ms", muri::read),
+    Format::alone("philly", "Philly flattened to CSV, as in AdaptDL", philly::read),
+    Format::alone("swf", "Standard Workload Format, as Slurm's logs are published", swf::read),
+    Format::alone(
+        "csv",
+        "any CSV; `submit`, `duration` and `gpus` say which columns hold them",
+        columns::read,
+    ),
+    Format::alone(
+        "synthetic",
+        "made up from settings such as jobs=500,rate=6; no outside data",
+        synthetic::read,
+    ),
     Format {
-        name: "csv",
-        what: "any CSV; `submit`, `duration` and `gpus` say which columns hold them",
-        read: columns::read,
-    },
-    Format {
-        name: "synthetic",
-        what: "made up from settings such as jobs=500,rate=6; no outside data",
-        read: synthetic::read,
+        name: "pollux",
+        what: "Pollux's workload CSV, with the profiles of its applications; times in s",
+        folder: Some("../profiles"),
+        read: Reader::WithFolder(pollux::read),
     },
 ];
 
@@ -69,11 +102,32 @@ pub fn names() -> String {
     FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
 }
 
+/// The format of this name.
+///
+/// # Errors
+/// If there is none.
+pub fn format(name: &str) -> Result<&'static Format, TraceError> {
+    let found = FORMATS.iter().find(|known| known.name == name);
+    found.ok_or_else(|| TraceError::UnknownFormat(name.to_owned()))
+}
+
+/// A trace that is one file.
+///
 /// # Errors
 /// An unknown format, or the first line that cannot be understood.
 pub fn read(format: &str, text: &str) -> Result<Workload, TraceError> {
-    let found = FORMATS.iter().find(|known| known.name == format);
-    (found.ok_or_else(|| TraceError::UnknownFormat(format.to_owned()))?.read)(text)
+    read_with(format, text, &Beside::default())
+}
+
+/// A trace and the files of [`Format::folder`], by their path inside it.
+///
+/// # Errors
+/// An unknown format, a missing file, or the first line that cannot be understood.
+pub fn read_with(name: &str, text: &str, beside: &Beside) -> Result<Workload, TraceError> {
+    match format(name)?.read {
+        Reader::Alone(read) => read(text),
+        Reader::WithFolder(read) => read(text, beside),
+    }
 }
 
 /// Reads bytes that may not be text. `columns` says which columns of a `csv` hold what.
