@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_smallest_ratio_is_found() {
         let mut demand = demand(&[1.0], &[(1.0, 1.0, &[1.0])]);
-        // Alone, it has all of the device in an even division as well; with weight on nothing else the ratio is one.
+        // Alone, it has all of the device in an even division as well: the ratio is one.
         demand.jobs[0].elapsed = 500.0;
         assert_near(&FinishTimeFair.divide(&demand).unwrap(), &[&[1.0]]);
     }
