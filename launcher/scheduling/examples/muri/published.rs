@@ -26,3 +26,6 @@ fn overheads() -> Overheads {
     let by_model = by_model.map(|(model, seconds)| (model.to_owned(), span(seconds)));
     Overheads { default: span(10), by_model: by_model.into() }
 }
+
+/// Between restarts of all jobs. Chosen to fit: 20 minutes keep all rows within 1.6 %, 15 minutes within 2.3 %.
+const PERIOD: Span = Span::from_secs(1_200);

@@ -1,7 +1,8 @@
 //! Fragmentation gradient descent: where the expected fragment grows least.
 //!
 //! Growth is counted in tenths of a device, and a tie goes to the node that comes first: that keeps the last nodes
-//! whole, and allocates more of openb's fleet (95.6 %) than following each thousandth does (94.6 %).
+//! whole, and allocates more of openb's fleet (95.6 %) than following each thousandth does (94.6 %). The step
+//! was chosen on that fleet: steps from 0.02 to 0.16 of a device give 95.3 to 95.5 %.
 
 use std::collections::BTreeMap;
 

@@ -159,12 +159,13 @@ fn srsf(name: &'static str) -> Strategy {
 }
 
 /// Shortest remaining time or service first as Muri's simulator runs it: gangs on as few nodes as can be, and at each
-/// arrival and completion all jobs are placed anew and start again.
-pub fn restarting(times_devices: bool) -> Strategy {
+/// arrival and completion, and every `period`, all jobs are placed anew and start again.
+pub fn restarting(times_devices: bool, period: Span) -> Strategy {
     let place = Box::new(Consolidate) as Box<dyn Place>;
     let stages = Stages { place, ..stages(Remaining { times_devices }) };
     let name = if times_devices { "srsf-restarting" } else { "srtf-restarting" };
-    Strategy::new(name, stages, Discipline::Skip, Preemption::Afresh, Pace::Events)
+    let pace = Pace::EventsAndRounds(period);
+    Strategy::new(name, stages, Discipline::Skip, Preemption::Afresh, pace)
 }
 
 fn las(name: &'static str) -> Strategy {

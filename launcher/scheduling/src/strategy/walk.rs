@@ -51,8 +51,8 @@ impl Strategy {
         Strategy { name, admit, order, size, place, mode, discipline, preemption, pace, queue, running }
     }
 
-    /// What to do now. The caller applies all of it before anything else happens to `state`: first all that gives devices
-    /// back, then all that takes some, each in order.
+    /// What to do now. The caller applies all of it before anything else happens to `state`: first every stop and the
+    /// stop of every move, then the starts, for a job may get what another gives back.
     pub fn decide(&mut self, state: &State) -> Vec<Decision> {
         let mut decisions = Vec::new();
         self.order.prepare(state);
