@@ -77,6 +77,11 @@ pub struct Stretch {
 /// How fast a job is on which devices, possibly changing as it goes on.
 pub trait Speed: fmt::Debug + Send + Sync {
     fn stretch(&self, done: Work, shape: &Shape) -> Stretch;
+
+    /// The speed with everything as the job's owner set it, where it tunes itself otherwise.
+    fn as_requested(&self) -> Option<Arc<dyn Speed>> {
+        None
+    }
 }
 
 /// One row of a trace. Times are counted from the trace's start.
@@ -218,6 +223,15 @@ impl Workload {
 
     pub fn jobs_mut(&mut self) -> impl Iterator<Item = &mut JobSpec> {
         self.jobs.iter_mut()
+    }
+
+    /// Holds all jobs to what their owners asked for: no other number of devices, nothing tuned.
+    pub fn hold_to_requests(&mut self) {
+        for job in &mut self.jobs {
+            job.devices = DeviceRange::rigid(job.devices.requested);
+            let requested = job.speed.as_ref().and_then(|speed| speed.as_requested());
+            job.speed = requested.or(job.speed.take());
+        }
     }
 
     pub fn into_jobs(self) -> Vec<JobSpec> {
