@@ -124,6 +124,9 @@ pub struct Fleet {
     pub kinds: Vec<String>,
     /// Those of a pool are neighbours, in the order of pools.
     pub nodes: Vec<Node>,
+    /// Share of its speed that a job on several nodes loses while another one on several nodes shares a node with it;
+    /// 0 unless [`Self::with_interference`] says more.
+    pub interference: f64,
     first_nodes: Vec<u32>,
     devices: u64,
 }
@@ -159,7 +162,7 @@ impl Fleet {
             let (zone, kind, devices) = (pool.zone, pool.kind, pool.devices_per_node);
             nodes.extend((0..pool.nodes).map(|_| Node { pool: PoolIndex(index), zone, kind, devices }));
         }
-        Ok(Fleet { zones, pools, kinds, nodes, first_nodes, devices })
+        Ok(Fleet { zones, pools, kinds, nodes, interference: 0.0, first_nodes, devices })
     }
 
     /// The fleet of a cluster file: a device for each slot.
@@ -201,6 +204,12 @@ impl Fleet {
             return Err(too_many("pools", cluster.pools.len()));
         }
         Fleet::new(cluster.zones.clone(), kinds.clone(), pools.collect::<Result<_, _>>()?)
+    }
+
+    /// Distributed jobs that share a node lose `share` of their speed, from 0 to 1. Source: Pollux, section 5.3.2.
+    #[must_use]
+    pub fn with_interference(self, share: f64) -> Fleet {
+        Fleet { interference: share.clamp(0.0, 1.0), ..self }
     }
 
     /// One private pool of one node: no topology and no costs.

@@ -55,8 +55,32 @@ impl Program {
     /// # Errors
     /// If no values meet all limits, or the sum has no bound.
     pub(crate) fn maximise(self, gap: f64) -> Result<Values, SolverError> {
+        self.solve(gap, None, None)
+    }
+
+    /// As [`Self::maximise`], but starts from values of all variables that meet all limits, and settles for the best found
+    /// after so many nodes of the search.
+    ///
+    /// # Errors
+    /// As [`Self::maximise`].
+    pub(crate) fn improve(
+        self,
+        start: &[(Variable, f64)],
+        gap: f64,
+        nodes: u64,
+    ) -> Result<Values, SolverError> {
+        let start = start.iter().map(|(variable, value)| (self.variables[variable.0], *value)).collect();
+        self.solve(gap, Some(start), Some(nodes))
+    }
+
+    fn solve(
+        self,
+        gap: f64,
+        start: Option<Vec<(microlp::Variable, f64)>>,
+        nodes: Option<u64>,
+    ) -> Result<Values, SolverError> {
         let mut options = SolveOptions::default();
-        options.mip_gap = gap;
+        (options.mip_gap, options.warm_start, options.node_limit) = (gap, start, nodes);
         let failed = |why: String| SolverError { variables: self.variables.len(), rows: self.rows, why };
         let outcome = self.problem.solve_with(options).map_err(|error| failed(error.to_string()))?;
         let solution = outcome.solution().ok_or_else(|| failed("it was given up".to_owned()))?;

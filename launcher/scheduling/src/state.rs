@@ -173,6 +173,8 @@ pub struct State {
     waiting: usize,
     used: u64,
     changes: Vec<Change>,
+    /// Jobs whose speed changed because of their neighbours, since [`Self::take_disturbed`].
+    disturbed: Vec<JobIndex>,
     /// Device microseconds held, by pool, of runs that ended.
     held: Vec<u128>,
 }
@@ -188,6 +190,7 @@ impl State {
             waiting: 0,
             used: 0,
             changes: Vec::new(),
+            disturbed: Vec::new(),
             held: vec![0; fleet.pools.len()],
             fleet,
         }
@@ -302,6 +305,7 @@ impl State {
         self.used += u64::from(self.jobs[index.index()].allocation.devices());
         self.running.insert(index);
         self.set_rate(index);
+        self.disturb(&self.job(index).allocation.clone());
         self.changes.push(Change { job: index, phase: Phase::Running });
     }
 
@@ -333,6 +337,7 @@ impl State {
     /// A running job has reached work at which its speed may change.
     pub fn set_rate(&mut self, index: JobIndex) {
         let now = self.now;
+        let lost = if self.is_disturbed(index) { self.fleet.interference } else { 0.0 };
         let job = &mut self.jobs[index.index()];
         job.done = job.done(now);
         job.counted = now;
@@ -343,6 +348,42 @@ impl State {
             }
             _ => (Rate::ONE, None),
         };
+        if lost > 0.0 {
+            job.rate = Rate::from_f64(job.rate.as_f64() * (1.0 - lost));
+        }
+    }
+
+    /// Running jobs that became faster or slower because another one started or ended: what was known of their ends no
+    /// longer holds.
+    pub fn take_disturbed(&mut self) -> Vec<JobIndex> {
+        std::mem::take(&mut self.disturbed)
+    }
+
+    /// Whether it shares a node with another job, both being on several, and nodes suffer from that.
+    fn is_disturbed(&self, index: JobIndex) -> bool {
+        self.fleet.interference > 0.0
+            && self.distributed_on(&self.job(index).allocation).any(|other| other != index)
+    }
+
+    /// Distributed jobs on the nodes of an allocation that is distributed itself.
+    fn distributed_on<'a>(&'a self, allocation: &'a Allocation) -> impl Iterator<Item = JobIndex> + 'a {
+        let on = |part: &(NodeIndex, u32)| allocation.parts().iter().any(|other| other.0 == part.0);
+        let distributed = allocation.parts().len() > 1;
+        self.running.iter().copied().filter(move |index| {
+            let parts = self.job(*index).allocation.parts();
+            distributed && parts.len() > 1 && parts.iter().any(on)
+        })
+    }
+
+    /// The neighbours of a job that started or ended on `allocation` run at another speed from now on.
+    fn disturb(&mut self, allocation: &Allocation) {
+        if self.fleet.interference > 0.0 {
+            let neighbours: Vec<JobIndex> = self.distributed_on(allocation).collect();
+            for index in neighbours {
+                self.set_rate(index);
+                self.disturbed.push(index);
+            }
+        }
     }
 
     /// A node loses or gains devices. Jobs on it must have been stopped if it has fewer than they hold.
@@ -376,6 +417,7 @@ impl State {
         self.used -= u64::from(allocation.devices());
         self.free.give_back(&fleet, &allocation);
         self.running.remove(&index);
+        self.disturb(&allocation);
         self.changes.push(Change { job: index, phase });
     }
 

@@ -95,6 +95,8 @@ pub enum Reason {
     Yields { to: JobIndex },
     /// Another number of devices, or another model, is worth more.
     Resized { from: u32, to: u32 },
+    /// Moves together with others, so that this job gets nodes of its own.
+    MakesRoom { to: JobIndex },
     /// Not worth devices now, in these words.
     Paused(&'static str),
     /// Can never run, in these words.
@@ -109,6 +111,7 @@ impl fmt::Display for Reason {
             Reason::Overtaken => f.write_str("jobs before it in line take its devices"),
             Reason::Yields { to } => write!(f, "job #{} is of a higher class and takes its devices", to.0),
             Reason::Resized { from, to } => write!(f, "{to} devices are worth more than {from}"),
+            Reason::MakesRoom { to } => write!(f, "moves so that job #{} lies on fewer nodes", to.0),
             Reason::Paused(why) => f.write_str(why),
             Reason::Impossible(why) => f.write_str(why),
         }
@@ -170,8 +173,15 @@ pub trait Size: fmt::Debug {
         false
     }
 
-    /// Called before each joint decision, with the jobs that wait or run in their order.
-    fn prepare(&mut self, _state: &State, _active: &[JobIndex]) {}
+    /// Whether jobs may get another number of devices than they ask for. Otherwise a simulation holds them to their
+    /// requests: they do not tune their batch either.
+    fn is_elastic(&self) -> bool {
+        false
+    }
+
+    /// Called before each joint decision, with the jobs that wait or run in their order, and the pools that each may use
+    /// now.
+    fn prepare(&mut self, _state: &State, _active: &[(JobIndex, PoolSet)]) {}
 
     /// # Errors
     /// Why the job gets nothing now.
@@ -182,6 +192,12 @@ pub trait Size: fmt::Debug {
 pub trait Place: fmt::Debug {
     /// Devices out of `free`, or none if there is no such place. Equal requests fail alike: the walk does not ask twice.
     fn place(&mut self, state: &State, free: &Free, job: &Job, want: &Want) -> Option<Allocation>;
+
+    /// In a joint decision: those of `keep`, which stay where they are otherwise, that should make room for `want`. They
+    /// are placed anew after it.
+    fn make_room(&self, _state: &State, _free: &Free, _keep: &[JobIndex], _want: &Want) -> Vec<JobIndex> {
+        Vec::new()
+    }
 }
 
 /// Decides on which terms devices are held.

@@ -51,7 +51,7 @@ pub enum SimulationError {
     Endless { strategy: &'static str, left: usize },
 }
 
-/// Runs `workload` to its end.
+/// Runs `workload` to its end. Jobs are held to their requests unless the strategy is elastic.
 ///
 /// # Errors
 /// If jobs are left that the strategy never starts.
@@ -75,7 +75,7 @@ pub fn observe(
     checks: Checks,
     observer: &mut impl Observer,
 ) -> Result<Outcome, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, checks);
+    let mut simulation = Simulation::new(fleet, workload, strategy, checks);
     simulation.run(strategy, observer)?;
     let Simulation { state, busy, decisions, violations, .. } = &simulation;
     Ok(Outcome::of(state, *busy, *decisions, *violations))
@@ -91,7 +91,7 @@ pub fn until(
     strategy: &mut Strategy,
     moment: Time,
 ) -> Result<State, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, Checks::Totals);
+    let mut simulation = Simulation::new(fleet, workload, strategy, Checks::Totals);
     simulation.until = moment;
     simulation.run(strategy, &mut ())?;
     if simulation.state.now() < moment {
@@ -119,7 +119,10 @@ struct Simulation {
 const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 
 impl Simulation {
-    fn new(fleet: &Arc<Fleet>, workload: Workload, checks: Checks) -> Simulation {
+    fn new(fleet: &Arc<Fleet>, mut workload: Workload, strategy: &Strategy, checks: Checks) -> Simulation {
+        if !strategy.size.is_elastic() {
+            workload.hold_to_requests();
+        }
         let state = State::new(Arc::clone(fleet), workload);
         Simulation {
             state,
@@ -151,8 +154,9 @@ impl Simulation {
                 let decisions = strategy.decide(&self.state);
                 observer.decided(&self.state, &decisions);
                 self.state.forget_changes();
-                decisions.into_iter().for_each(|decision| self.apply(decision));
+                self.apply(decisions);
             }
+            self.state.take_disturbed().into_iter().for_each(|job| self.watch(job));
             self.check();
             observer.settled(&self.state);
             let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
@@ -172,9 +176,11 @@ impl Simulation {
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
         let next = [end, submit].into_iter().flatten().min();
-        // Waking up changes nothing once nothing can happen any more; a queue that stands still is found below.
+        // Waking up changes nothing once nothing can happen any more and the strategy knows all that did; a queue that stands
+        // still is found below.
+        let may_act = || self.state.running_count() > 0 || !self.state.changes().is_empty();
         next.map_or_else(
-            || self.wake.filter(|_| self.state.running_count() > 0),
+            || self.wake.filter(|_| may_act()),
             |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
         )
     }
@@ -208,21 +214,22 @@ impl Simulation {
         }
     }
 
-    fn apply(&mut self, decision: Decision) {
-        self.decisions += 1;
-        let Decision { job, action, .. } = decision;
-        if let Action::Start(allocation) | Action::Move(allocation) = &action {
-            self.violations += u64::from(violates(&self.state, job, allocation));
-        }
-        match action {
-            Action::Refuse => self.state.refuse(job),
-            Action::Stop => self.state.stop(job, Stop::Preempted),
-            Action::Start(allocation) => {
-                self.state.start(job, allocation);
-                self.watch(job);
+    /// Jobs that move may swap places: all devices are given back before any are taken.
+    fn apply(&mut self, decisions: Vec<Decision>) {
+        self.decisions += decisions.len() as u64;
+        for Decision { job, action, .. } in &decisions {
+            if let Action::Start(allocation) | Action::Move(allocation) = action {
+                self.violations += u64::from(violates(&self.state, *job, allocation));
             }
-            Action::Move(allocation) => {
-                self.state.stop(job, Stop::Moved);
+            match action {
+                Action::Refuse => self.state.refuse(*job),
+                Action::Stop => self.state.stop(*job, Stop::Preempted),
+                Action::Move(_) => self.state.stop(*job, Stop::Moved),
+                Action::Start(_) => {}
+            }
+        }
+        for Decision { job, action, .. } in decisions {
+            if let Action::Start(allocation) | Action::Move(allocation) = action {
                 self.state.start(job, allocation);
                 self.watch(job);
             }

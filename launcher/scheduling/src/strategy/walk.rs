@@ -51,7 +51,8 @@ impl Strategy {
         Strategy { name, admit, order, size, place, mode, discipline, preemption, pace, queue, running }
     }
 
-    /// What to do now. The caller applies all of it, in order, before anything else happens to `state`.
+    /// What to do now. The caller applies all of it before anything else happens to `state`: in order, all
+    /// stops (those of moves, too) before all starts.
     pub fn decide(&mut self, state: &State) -> Vec<Decision> {
         let mut decisions = Vec::new();
         self.order.prepare(state);
@@ -73,7 +74,8 @@ impl Strategy {
     pub fn next_wake(&self, state: &State) -> Option<Time> {
         let round = match self.pace {
             Pace::Events => None,
-            Pace::Rounds(length) | Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
+            Pace::Rounds(length) => return Some(next_round(state.now(), length)),
+            Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
         [round, self.order.next_change(state), self.mode.next_change(state)].into_iter().flatten().min()
     }
