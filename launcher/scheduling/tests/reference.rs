@@ -2,23 +2,15 @@
 //!
 //! The traces are not part of the repository. `HCRUN_TRACES` names their folder; it is looked for beside the repository
 //! otherwise, and what is not there is said to be skipped.
-#![expect(clippy::print_stderr, reason = "a test that skips says so")]
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::sync::Arc;
 
 use hcrun_scheduling::simulator::{Checks, simulate};
 use hcrun_scheduling::{Fleet, strategies, traces};
 
-fn traces_folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let folder = std::env::var_os("HCRUN_TRACES").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: there are no traces at {}; set HCRUN_TRACES to their folder", folder.display());
-    None
-}
+use common::traces_folder;
 
 #[test]
 fn every_figure_equals_the_reference_simulator() {

@@ -1,17 +1,23 @@
 //! The strategies by name, and the stages that they are made of.
 
 mod admit;
+mod demand;
+mod elastic;
 mod modes;
 mod orders;
 mod places;
+mod sia;
 mod sizes;
 
 use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
+pub use demand::{Demand, Tuning, Weight};
+pub use elastic::{LeastFitsPool, WholeNodes};
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
+pub use sia::Sia;
 pub use sizes::Requested;
 
 use crate::strategy::{Discipline, Mode, Order, Pace, Place, Preemption, Size, Stages, Strategy};
@@ -31,6 +37,12 @@ pub const ALL: &[About] = &[
     About { name: "srtf", what: "shortest remaining time first, preemptive", make: srtf },
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
+    About { name: "demand", what: "elastic: devices go where a dollar buys most goodput", make: demand },
+    About {
+        name: "sia",
+        what: "elastic: the best configuration of every job at once, as an integer program",
+        make: sia,
+    },
 ];
 
 /// The names of all strategies, for messages.
@@ -76,3 +88,29 @@ fn las(name: &'static str) -> Strategy {
     let order = Attained::new(Span::from_secs(16 * 3_600));
     Strategy::new(name, stages(order), Discipline::Skip, Preemption::ByOrder, Pace::Events)
 }
+
+fn elastic(size: impl Size + 'static) -> Stages {
+    Stages {
+        admit: Box::new(LeastFitsPool),
+        order: Box::new(Submission),
+        size: Box::new(size),
+        place: Box::new(WholeNodes),
+        mode: Box::new(AnyTerms),
+    }
+}
+
+/// Elastic, in whatever way `size` decides.
+pub fn elastic_with(name: &'static str, size: impl Size + 'static, pace: Pace) -> Strategy {
+    Strategy::new(name, elastic(size), Discipline::Skip, Preemption::Never, pace)
+}
+
+fn demand(name: &'static str) -> Strategy {
+    elastic_with(name, Demand::default(), Pace::EventsAndRounds(ROUND))
+}
+
+fn sia(name: &'static str) -> Strategy {
+    elastic_with(name, Sia::default(), Pace::Rounds(ROUND))
+}
+
+/// How often elastic strategies look again, as in Pollux and Sia: speeds change as training goes on.
+const ROUND: Span = Span::from_secs(60);
