@@ -10,7 +10,7 @@ use hcrun_scheduling::goodput::{
 };
 use hcrun_scheduling::job::{Class, DeviceRange};
 use hcrun_scheduling::simulator::{Checks, Observer, Outcome, observe, simulate};
-use hcrun_scheduling::strategy::Action;
+use hcrun_scheduling::strategy::{Action, Reason};
 use hcrun_scheduling::{Decision, Fleet, JobSpec, State, Workload, strategies};
 
 const ELASTIC: [&str; 2] = ["demand", "sia"];
@@ -219,6 +219,48 @@ fn without_elasticity_a_job_takes_what_its_owner_expects() {
     let outcome = simulate(&fleet(), workload, &mut strategy, Checks::Everything).unwrap();
     let took = outcome.completion_times()[0].as_secs_f64();
     assert!((took - 30.0 - work).abs() < 0.01, "{took} s for {work} s of work and 30 s to start");
+}
+
+/// Which jobs moved for whom, and the most nodes that the last one lay on.
+#[derive(Default)]
+struct Moves {
+    for_room: Vec<(usize, usize)>,
+    nodes: usize,
+}
+
+impl Observer for Moves {
+    fn decided(&mut self, _state: &State, decisions: &[Decision]) {
+        for decision in decisions {
+            if let Reason::MakesRoom { to } = decision.reason {
+                self.for_room.push((decision.job.index(), to.index()));
+            }
+        }
+    }
+
+    fn settled(&mut self, state: &State) {
+        let last = state.jobs().last().unwrap();
+        self.nodes = self.nodes.max(last.allocation.parts().len());
+    }
+}
+
+/// Four pairs fill two nodes; when one of each node is done, a gang of four needs one of the nodes for itself.
+#[test]
+fn small_jobs_move_together_for_a_gang() {
+    let pair = |number: usize, seconds| {
+        let mut job = JobSpec::rigid(format!("pair-{number}"), Time::ZERO, 2, Span::from_secs(seconds));
+        job.start_overhead = Span::from_secs(1);
+        job
+    };
+    let mut jobs = vec![pair(0, 1_000), pair(1, 70), pair(2, 1_000), pair(3, 70)];
+    jobs.push(JobSpec::rigid("gang", Time(100_000_000), 4, Span::from_secs(100)));
+    for name in ELASTIC {
+        let mut strategy = strategies::by_name(name).unwrap();
+        let fleet = Arc::new(Fleet::uniform(2, 4).unwrap());
+        let (workload, mut moves) = (Workload::new(jobs.clone()).unwrap(), Moves::default());
+        observe(&fleet, workload, &mut strategy, Checks::Everything, &mut moves).unwrap();
+        assert_eq!(moves.nodes, 1, "{name}");
+        assert!(matches!(moves.for_room[..], [(0 | 2, 4)]), "{name}: {:?}", moves.for_room);
+    }
 }
 
 /// Two gangs of three on nodes of two share a node; one of 10 s of work, one of 5.
