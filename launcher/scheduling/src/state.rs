@@ -143,6 +143,12 @@ impl Job {
         self.ended.map(|ended| ended.since(self.spec.submit))
     }
 
+    /// What a loss at `now` leaves, announced `notice` before: all that was done by then, or the last checkpoint.
+    pub fn kept(&self, now: Time, notice: Span) -> Work {
+        let announced = if notice == Span(0) { self.resumed } else { self.done(now - notice) };
+        self.checkpointed(now).max(announced).max(self.resumed)
+    }
+
     fn checkpointed(&self, now: Time) -> Work {
         let interval = self.spec.checkpoint_interval;
         if interval == Span(0) {
@@ -307,11 +313,16 @@ impl State {
 
     /// A running job gives its devices back and waits again.
     pub fn stop(&mut self, index: JobIndex, why: Stop) {
+        let (now, job) = (self.now, self.job(index));
+        let kept = if why == Stop::Lost { job.kept(now, Span(0)) } else { job.done(now) };
+        self.stop_keeping(index, why, kept);
+    }
+
+    fn stop_keeping(&mut self, index: JobIndex, why: Stop, kept: Work) {
         let now = self.now;
         let job = &mut self.jobs[index.index()];
         assert_eq!(job.phase, Phase::Running, "only a running job is stopped");
         let done = job.done(now);
-        let kept = if why == Stop::Lost { job.checkpointed(now) } else { done };
         job.lost += done - kept;
         match why {
             Stop::Preempted => job.preemptions += 1,
@@ -343,6 +354,22 @@ impl State {
             }
             _ => (Rate::ONE, None),
         };
+    }
+
+    /// A node has `devices` from now on, as was announced `notice` before. Jobs that there is no room for any more, last
+    /// submitted first, are lost: they keep what they had written by their last checkpoint, or could write upon the notice.
+    pub fn change_node(&mut self, node: NodeIndex, devices: u32, notice: Span) {
+        let mut used = self.capacity.on(node) - self.free.on(node);
+        for index in self.on_node(node).into_iter().rev() {
+            if used <= devices {
+                break;
+            }
+            let parts = self.job(index).allocation.parts().iter();
+            used -= parts.filter(|part| part.0 == node).map(|part| part.1).sum::<u32>();
+            let kept = self.job(index).kept(self.now, notice);
+            self.stop_keeping(index, Stop::Lost, kept);
+        }
+        self.set_up(node, devices);
     }
 
     /// A node loses or gains devices. Jobs on it must have been stopped if it has fewer than they hold.

@@ -1,8 +1,9 @@
 //! Rehearses a workload under a strategy: time jumps from one event to the next.
 //!
-//! At one instant completions come first, then submissions, then one decision. The same inputs give the same outcome to
-//! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
+//! At one instant completions come first, then nodes that come or go, then submissions, then one decision. The same inputs
+//! give the same outcome to the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
+mod course;
 mod outcome;
 mod timeline;
 
@@ -19,6 +20,7 @@ use crate::job::{JobIndex, Workload};
 use crate::state::{Phase, State, Stop};
 use crate::strategy::{Action, Decision, Pace, Strategy};
 
+pub use course::{Course, CourseError, NodeChange};
 pub use outcome::{JobOutcome, Outcome};
 pub use timeline::{Level, Slice, Timeline};
 
@@ -75,15 +77,32 @@ pub fn observe(
     checks: Checks,
     observer: &mut impl Observer,
 ) -> Result<Outcome, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, checks);
+    rehearse(fleet, &Course::default(), workload, strategy, checks, observer)
+}
+
+/// As [`observe`], on a fleet whose nodes come and go.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn rehearse(
+    fleet: &Arc<Fleet>,
+    course: &Course,
+    workload: Workload,
+    strategy: &mut Strategy,
+    checks: Checks,
+    observer: &mut impl Observer,
+) -> Result<Outcome, SimulationError> {
+    let mut simulation = Simulation::new(fleet, course, workload, checks);
     simulation.run(strategy, observer)?;
     let Simulation { state, busy, decisions, violations, .. } = &simulation;
     Ok(Outcome::of(state, *busy, *decisions, *violations))
 }
 
-struct Simulation {
+struct Simulation<'a> {
     state: State,
     submitted: usize,
+    /// Changes of nodes that are still to come.
+    changes: &'a [NodeChange],
     /// When running jobs will be done or change speed, with the start they belong to.
     ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
     wake: Option<Time>,
@@ -97,12 +116,13 @@ struct Simulation {
 /// After which a simulation is taken for endless.
 const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 
-impl Simulation {
-    fn new(fleet: &Arc<Fleet>, workload: Workload, checks: Checks) -> Simulation {
+impl<'a> Simulation<'a> {
+    fn new(fleet: &Arc<Fleet>, course: &'a Course, workload: Workload, checks: Checks) -> Simulation<'a> {
         let state = State::new(Arc::clone(fleet), workload);
         Simulation {
             state,
             submitted: 0,
+            changes: course.changes(),
             ends: BinaryHeap::new(),
             wake: None,
             checks,
@@ -113,13 +133,15 @@ impl Simulation {
     }
 
     fn run(&mut self, strategy: &mut Strategy, observer: &mut impl Observer) -> Result<(), SimulationError> {
-        while let Some(now) = self.next_event() {
+        while let Some(now) = self.next_event(strategy) {
             if now > LAST {
                 let left = self.state.waiting_count() + self.state.running_count();
                 return Err(SimulationError::Endless { strategy: strategy.name, left });
             }
             self.advance(now);
-            self.end_and_submit(now);
+            self.end_jobs(now);
+            self.change_nodes(now);
+            self.submit_jobs(now);
             let is_round = self.wake.is_some_and(|wake| wake <= now);
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
                 observer.deciding(&self.state);
@@ -136,7 +158,7 @@ impl Simulation {
         self.stuck(strategy)
     }
 
-    fn next_event(&mut self) -> Option<Time> {
+    fn next_event(&mut self, strategy: &Strategy) -> Option<Time> {
         while let Some(Reverse((_, job, start))) = self.ends.peek() {
             let job = self.state.job(*job);
             if job.phase == Phase::Running && job.starts == *start {
@@ -146,10 +168,14 @@ impl Simulation {
         }
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
-        let next = [end, submit].into_iter().flatten().min();
-        // Waking up changes nothing once nothing can happen any more; a queue that stands still is found below.
+        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0 || submit.is_some();
+        let change = self.changes.first().filter(|_| active).map(|change| change.at);
+        let next = [end, submit, change].into_iter().flatten().min();
+        // Waking up changes nothing once nothing can happen any more, unless the strategy changes its mind with time; a queue
+        // that stands still is found below.
+        let may_act = || self.state.running_count() > 0 || strategy.next_change(&self.state).is_some();
         next.map_or_else(
-            || self.wake.filter(|_| self.state.running_count() > 0),
+            || self.wake.filter(|_| may_act()),
             |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
         )
     }
@@ -160,7 +186,7 @@ impl Simulation {
         self.state.advance(now);
     }
 
-    fn end_and_submit(&mut self, now: Time) {
+    fn end_jobs(&mut self, now: Time) {
         while let Some(Reverse((at, index, start))) =
             self.ends.peek().copied().filter(|Reverse((at, ..))| *at <= now)
         {
@@ -177,6 +203,16 @@ impl Simulation {
                 self.watch(index);
             }
         }
+    }
+
+    fn change_nodes(&mut self, now: Time) {
+        while let Some((change, rest)) = self.changes.split_first().filter(|(change, _)| change.at <= now) {
+            self.changes = rest;
+            self.state.change_node(change.node, change.devices, change.notice);
+        }
+    }
+
+    fn submit_jobs(&mut self, now: Time) {
         while self.state.jobs().get(self.submitted).is_some_and(|job| job.spec.submit <= now) {
             self.state.submit(JobIndex::from_index(self.submitted));
             self.submitted += 1;

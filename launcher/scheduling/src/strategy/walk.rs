@@ -75,7 +75,12 @@ impl Strategy {
             Pace::Events => None,
             Pace::Rounds(length) | Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
-        [round, self.order.next_change(state), self.mode.next_change(state)].into_iter().flatten().min()
+        round.into_iter().chain(self.next_change(state)).min()
+    }
+
+    /// When an answer of a stage may change by itself, also while nothing runs.
+    pub fn next_change(&self, state: &State) -> Option<Time> {
+        [self.order.next_change(state), self.mode.next_change(state)].into_iter().flatten().min()
     }
 
     fn take_in(&mut self, state: &State, decisions: &mut Vec<Decision>) {
