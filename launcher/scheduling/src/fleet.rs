@@ -4,6 +4,8 @@ use hcrun_protocol::ZoneId;
 use hcrun_protocol::cluster::{Trust, Zone};
 use hcrun_protocol::time::Span;
 
+use crate::costs::Costs;
+
 /// A device model, as an index into [`Fleet::kinds`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);
@@ -132,6 +134,8 @@ pub struct Fleet {
     pub kinds: Vec<String>,
     /// Those of a pool are neighbours, in the order of pools.
     pub nodes: Vec<Node>,
+    /// What its devices cost; unknown unless [`Self::with_costs`] says more.
+    pub costs: Costs,
     first_nodes: Vec<u32>,
     devices: u64,
 }
@@ -167,7 +171,13 @@ impl Fleet {
             let (zone, kind, devices) = (pool.zone, pool.kind, pool.devices_per_node);
             nodes.extend((0..pool.nodes).map(|_| Node { pool: PoolIndex(index), zone, kind, devices }));
         }
-        Ok(Fleet { zones, pools, kinds, nodes, first_nodes, devices })
+        let costs = Costs::unknown(pools.len(), zones.len());
+        Ok(Fleet { zones, pools, kinds, nodes, costs, first_nodes, devices })
+    }
+
+    #[must_use]
+    pub fn with_costs(self, costs: Costs) -> Fleet {
+        Fleet { costs, ..self }
     }
 
     /// One private pool of one node: no topology and no costs.

@@ -123,6 +123,11 @@ impl Job {
         self.rate
     }
 
+    /// When the devices it holds make, or made, their first step.
+    pub fn ready(&self) -> Time {
+        self.ready
+    }
+
     /// When it will be done, or its speed may change, if it keeps its devices.
     pub fn next_change(&self) -> Option<Time> {
         if self.phase != Phase::Running || self.rate == Rate::ZERO {
@@ -181,6 +186,8 @@ pub struct State {
     changes: Vec<Change>,
     /// Device microseconds held, by pool, of runs that ended.
     held: Vec<u128>,
+    /// The same as providers bill it.
+    billed: Vec<u128>,
 }
 
 impl State {
@@ -195,6 +202,7 @@ impl State {
             used: 0,
             changes: Vec::new(),
             held: vec![0; fleet.pools.len()],
+            billed: vec![0; fleet.pools.len()],
             fleet,
         }
     }
@@ -247,6 +255,11 @@ impl State {
             here.map(|(_, devices)| u128::from(*devices)).sum::<u128>() * u128::from(now.since(job.since).0)
         });
         self.held[pool.index()] + held_now.sum::<u128>()
+    }
+
+    /// Device microseconds that runs which have ended are billed for, by pool: each run is rounded as its pool's provider does.
+    pub fn billed(&self) -> &[u128] {
+        &self.billed
     }
 
     /// What has happened since [`Self::forget_changes`].
@@ -394,11 +407,13 @@ impl State {
         job.phase = phase;
         job.done = done;
         job.counted = now;
-        let held = u128::from(now.since(job.since).0);
+        let held = now.since(job.since);
         job.since = now;
         let allocation = std::mem::take(&mut job.allocation);
         for (node, devices) in allocation.parts() {
-            self.held[fleet.node(*node).pool.index()] += held * u128::from(*devices);
+            let pool = fleet.node(*node).pool;
+            self.held[pool.index()] += u128::from(held.0) * u128::from(*devices);
+            self.billed[pool.index()] += u128::from(fleet.costs.billed(pool, held).0) * u128::from(*devices);
         }
         self.used -= u64::from(allocation.devices());
         self.free.give_back(&fleet, &allocation);

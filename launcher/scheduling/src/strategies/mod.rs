@@ -5,6 +5,7 @@ mod modes;
 mod orders;
 mod places;
 mod sizes;
+pub mod spot;
 
 use hcrun_protocol::time::Span;
 
@@ -31,6 +32,21 @@ pub const ALL: &[About] = &[
     About { name: "srtf", what: "shortest remaining time first, preemptive", make: srtf },
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
+    About {
+        name: "spot-greedy",
+        what: "spot until the last moment that is safe for the deadline",
+        make: spot_greedy,
+    },
+    About {
+        name: "uniform-progress",
+        what: "spot, and on-demand when behind the line to the deadline",
+        make: uniform_progress,
+    },
+    About {
+        name: "deadline",
+        what: "least expected cost between spot and on-demand, never late",
+        make: deadline,
+    },
 ];
 
 /// The names of all strategies, for messages.
@@ -75,4 +91,21 @@ fn las(name: &'static str) -> Strategy {
     // 16 device hours, the threshold of Tiresias in Pollux's comparison.
     let order = Attained::new(Span::from_secs(16 * 3_600));
     Strategy::new(name, stages(order), Discipline::Skip, Preemption::ByOrder, Pace::Events)
+}
+
+fn spot_greedy(name: &'static str) -> Strategy {
+    meeting_deadlines(name, spot::SpotMode::new(spot::Greedy))
+}
+
+fn uniform_progress(name: &'static str) -> Strategy {
+    meeting_deadlines(name, spot::SpotMode::new(spot::UniformProgress))
+}
+
+fn deadline(name: &'static str) -> Strategy {
+    meeting_deadlines(name, spot::SpotMode::new(spot::LeastExpectedCost::default()))
+}
+
+fn meeting_deadlines(name: &'static str, mode: impl Mode + 'static) -> Strategy {
+    let stages = Stages { size: Box::new(spot::Movable), mode: Box::new(mode), ..stages(spot::LeastSlack) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }

@@ -2,6 +2,7 @@
 
 mod muri;
 mod philly;
+pub mod spot;
 mod table;
 
 use crate::job::{Workload, WorkloadError};
