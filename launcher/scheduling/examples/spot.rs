@@ -2,13 +2,13 @@
 //! is late.
 //!
 //! ```text
-//! cargo run --release -p hcrun-scheduling --example spot [-- --starts N] [--traces FOLDER]
+//! cargo run --release -p hcrun-scheduling --example spot [-- --starts N] [--traces FOLDER] [--only WORD]
 //! ```
 //!
 //! Costs are shares of what the same work costs on demand without a changeover. Spot costs 0.30 of on-demand; each start takes
 //! 0.2 h before its first step. Made-up zones come from the documented hazard generator, with the availabilities and losses
 //! of public traces (reference: nine single-V100 zones). Bamboo's histories are shorter than the job: they go round, and each
-//! start begins at another moment of them. A gang of Bamboo asks for a share of the largest fleet.
+//! start begins at another moment of them.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::path::PathBuf;
@@ -34,6 +34,9 @@ fn main() {
             "SKIPPED: there are no Bamboo histories in {}; name their folder with --traces",
             folder.display()
         ),
+    }
+    if let Some(only) = value("--only") {
+        sources.retain(|source| source.name.contains(only.as_str()));
     }
     println!("{starts} starts each; share of the on-demand cost (times late)\n");
     print!("{:<24} {:>5} {:>6}", "history", "up", "hours");

@@ -78,21 +78,20 @@ pub(crate) fn made_up() -> Vec<Source> {
     ]
 }
 
-/// Gangs of some shares of Bamboo's fleets.
+/// Gangs of one device to all of Bamboo's fleets.
 pub(crate) fn bamboo(folder: &Path) -> Option<Vec<Source>> {
     let read = |name: &str| std::fs::read_to_string(folder.join("spot/bamboo").join(name)).ok();
     let mut sources = Vec::new();
-    for (name, file, shares) in [
-        ("p3", "p3-trace.csv", [0.75, 0.9]),
-        ("g4dn", "g4dn-trace.csv", [0.5, 0.75]),
-        ("a100", "a100x1-east1b.txt", [0.85, 0.95]),
-        ("v100", "v100x1-east1c.txt", [0.95, 1.0]),
+    for (name, file, gangs) in [
+        ("p3", "p3-trace.csv", [1, 4]),
+        ("g4dn", "g4dn-trace.csv", [1, 12]),
+        ("a100", "a100x1-east1b.txt", [54, 60]),
+        ("v100", "v100x1-east1c.txt", [76, 80]),
     ] {
         let text = read(file)?;
         let history = if file.ends_with("csv") { fleet(&text) } else { counts(&text) };
         let history = history.unwrap_or_else(|error| panic!("{file}: {error}"));
-        for share in shares {
-            let devices = (f64::from(history.slots) * share) as u32;
+        for devices in gangs {
             let name = format!("bamboo {name}, {devices} of {}", history.slots);
             sources.push(Source { name, devices, kind: SourceKind::Recorded(history.clone()) });
         }
@@ -104,10 +103,16 @@ pub(crate) struct Run {
     /// Share of the on-demand cost without a changeover.
     pub(crate) cost: f64,
     pub(crate) late: bool,
-    pub(crate) losses: u32,
 }
 
-pub(crate) fn run(source: &Source, strategy: &str, deadline_hours: u64, start: u64, checks: Checks) -> Run {
+pub(crate) fn run_seen(
+    source: &Source,
+    strategy: &str,
+    deadline_hours: u64,
+    start: u64,
+    checks: Checks,
+    seen: &mut impl hcrun_scheduling::simulator::Observer,
+) -> Run {
     let histories = source.zones(start);
     let fleet = Arc::new(cloud(&histories, source.devices));
     let until = Time(2 * 92 * 3_600_000_000);
@@ -120,14 +125,13 @@ pub(crate) fn run(source: &Source, strategy: &str, deadline_hours: u64, start: u
     job.deadline = Some(Time(deadline_hours * 3_600_000_000));
     let workload = Workload::new(vec![job]).expect("one job");
     let mut strategy = strategies::by_name(strategy).expect("a known strategy");
-    let outcome = rehearse(&fleet, &course, workload, &mut strategy, checks, &mut ()).expect("it ends");
+    let outcome = rehearse(&fleet, &course, workload, &mut strategy, checks, seen).expect("it ends");
     let bill = bill(&fleet, &outcome.billed, &[]);
     let on_demand = ON_DEMAND.over(u128::from(WORK.0) * u128::from(source.devices));
     let job = &outcome.jobs[0];
     Run {
         cost: bill.total().as_usd() / on_demand.as_usd(),
         late: job.end.is_none_or(|end| Some(end) > job.deadline),
-        losses: job.losses,
     }
 }
 
@@ -159,4 +163,8 @@ fn cloud(histories: &[History], devices: u32) -> Fleet {
     let zones = vec![ZoneCosts::default(); fleet.zones.len()];
     let costs = Costs::new(&fleet, pools, zones).expect("costs for each pool");
     fleet.with_costs(costs)
+}
+
+pub(crate) fn run(source: &Source, strategy: &str, deadline_hours: u64, start: u64, checks: Checks) -> Run {
+    run_seen(source, strategy, deadline_hours, start, checks, &mut ())
 }

@@ -28,11 +28,41 @@ struct Seen {
     up: bool,
     at: Time,
     devices: u64,
-    up_hours: f64,
-    down_hours: f64,
-    falls: f64,
-    rises: f64,
-    hits: f64,
+    fall: Counted,
+    rise: Counted,
+    hit: Counted,
+}
+
+/// Events and the hours in which they could happen: all of them, and those not long ago.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    events: f64,
+    hours: f64,
+    recent_events: f64,
+    recent_hours: f64,
+}
+
+impl Counted {
+    fn pass(&mut self, hours: f64, exposed: bool) {
+        let kept = libm::exp(-hours / MEMORY_HOURS);
+        self.recent_events *= kept;
+        self.recent_hours *= kept;
+        if exposed {
+            self.hours += hours;
+            self.recent_hours += MEMORY_HOURS * (1.0 - kept);
+        }
+    }
+
+    fn add(&mut self, events: f64) {
+        self.events += events;
+        self.recent_events += events;
+    }
+
+    /// Losses come in bursts: the rate of late is estimated with that of all times as its prior.
+    fn rate(&self, prior: f64) -> f64 {
+        let always = (PRIOR_EVENTS + self.events) / (PRIOR_EVENTS / prior + self.hours);
+        (BURST_EVENTS + self.recent_events) / (BURST_EVENTS / always + self.recent_hours)
+    }
 }
 
 impl Availability {
@@ -44,11 +74,9 @@ impl Availability {
                 up: has_room(state, pools, devices),
                 at: state.now(),
                 devices: capacity(state, pools),
-                up_hours: 0.0,
-                down_hours: 0.0,
-                falls: 0.0,
-                rises: 0.0,
-                hits: 0.0,
+                fall: Counted::default(),
+                rise: Counted::default(),
+                hit: Counted::default(),
             });
         }
     }
@@ -57,36 +85,28 @@ impl Availability {
     pub fn observe(&mut self, state: &State) {
         for ((pools, devices), seen) in &mut self.0 {
             let hours = state.now().since(seen.at).as_secs_f64() / 3_600.0;
-            *(if seen.up { &mut seen.up_hours } else { &mut seen.down_hours }) += hours;
+            seen.fall.pass(hours, seen.up);
+            seen.hit.pass(hours, seen.up);
+            seen.rise.pass(hours, !seen.up);
             let (up, there) = (has_room(state, *pools, *devices), capacity(state, *pools));
             match (seen.up, up) {
-                (true, false) => seen.falls += 1.0,
-                (false, true) => seen.rises += 1.0,
-                (true, true) if there < seen.devices => seen.hits += hit(seen.devices, there, *devices),
-                _ => {}
+                (true, false) => seen.fall.add(1.0),
+                (false, true) => seen.rise.add(1.0),
+                (true, true) => seen.hit.add(hit(seen.devices, there, *devices)),
+                (false, false) => {}
             }
             (seen.up, seen.at, seen.devices) = (up, state.now(), there);
         }
     }
 
     pub fn rates(&self, pools: PoolSet, devices: u32) -> Rates {
-        let none = Seen {
-            up: false,
-            at: Time::ZERO,
-            devices: 0,
-            up_hours: 0.0,
-            down_hours: 0.0,
-            falls: 0.0,
-            rises: 0.0,
-            hits: 0.0,
-        };
-        let seen = self.0.get(&(pools, devices)).unwrap_or(&none);
-        let estimate =
-            |count: f64, hours: f64, prior: f64| (PRIOR_EVENTS + count) / (PRIOR_EVENTS / prior + hours);
+        let seen = self.0.get(&(pools, devices));
+        let rate =
+            |counted: fn(&Seen) -> Counted, prior| seen.map_or_else(Counted::default, counted).rate(prior);
         Rates {
-            fall: estimate(seen.falls, seen.up_hours, PRIOR_FALL),
-            rise: estimate(seen.rises, seen.down_hours, PRIOR_RISE),
-            hit: estimate(seen.hits, seen.up_hours, PRIOR_HIT),
+            fall: rate(|seen| seen.fall, PRIOR_FALL),
+            rise: rate(|seen| seen.rise, PRIOR_RISE),
+            hit: rate(|seen| seen.hit, PRIOR_HIT),
         }
     }
 
@@ -115,14 +135,21 @@ fn capacity(state: &State, pools: PoolSet) -> u64 {
 
 /// The chance that a gang of `gang` devices had one of those that went when `before` became `after`.
 fn hit(before: u64, after: u64, gang: u32) -> f64 {
+    if after >= before {
+        return 0.0;
+    }
     let spared =
         (0..u64::from(gang)).map(|k| after.saturating_sub(k) as f64 / before.saturating_sub(k).max(1) as f64);
     1.0 - spared.product::<f64>()
 }
 
-/// How many events the prior weighs.
-const PRIOR_EVENTS: f64 = 1.0;
+/// How many events the prior weighs: little, as zones differ a lot.
+const PRIOR_EVENTS: f64 = 0.4;
 /// Between the zones of public traces, which range from 0.1 to 1.4 falls an hour and 0.2 to 0.9 of the time up.
 const PRIOR_FALL: f64 = 0.3;
 const PRIOR_RISE: f64 = 0.45;
 const PRIOR_HIT: f64 = 0.1;
+/// How long an event counts as recent.
+const MEMORY_HOURS: f64 = 2.0;
+/// How many events the rate of all times weighs against recent ones.
+const BURST_EVENTS: f64 = 0.5;

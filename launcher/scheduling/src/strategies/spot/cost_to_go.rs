@@ -40,6 +40,8 @@ struct Chances {
     hit: f64,
     /// Lost before the first step.
     early: f64,
+    /// That spot is down after a loss.
+    down_if_lost: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +91,7 @@ impl CostToGo {
             rise: chance(rates.rise, 1.0),
             hit: any * rates.hit / leaves.max(1e-12),
             early: chance(leaves, setting.over_spot),
+            down_if_lost: rates.fall / leaves.max(1e-12),
         };
         let grid = || Grid::new(&setting);
         let mut table =
@@ -149,7 +152,11 @@ impl CostToGo {
         if early == 0.0 {
             return started;
         }
-        let lost = over_spot / 2.0 * price_spot + self.idle[0].read(works, work, (slack - wasted).max(0.0));
+        let (down, up) = (&self.idle[0], &self.idle[1]);
+        let left = (slack - wasted).max(0.0);
+        let then = self.chances.down_if_lost * down.read(works, work, left)
+            + (1.0 - self.chances.down_if_lost) * up.read(works, work, left);
+        let lost = over_spot / 2.0 * price_spot + then;
         (1.0 - early) * started + early * lost
     }
 

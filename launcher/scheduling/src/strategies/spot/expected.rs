@@ -87,7 +87,7 @@ fn step(view: &View) -> Span {
 }
 
 /// Rates are rounded to powers of this.
-const LEVEL: f64 = 1.12;
+const LEVEL: f64 = 1.25;
 
 fn level(rate: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "logarithms are small")]
@@ -102,4 +102,4 @@ fn rate_of(level: i32) -> f64 {
 /// Most steps of a grid, each way.
 const GRID: usize = 500;
 /// Oldest tables are forgotten beyond this.
-const MAX_TABLES: usize = 16;
+const MAX_TABLES: usize = 64;

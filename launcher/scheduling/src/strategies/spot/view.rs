@@ -123,9 +123,10 @@ impl View {
         self.margin >= self.over_steady + Span(2 * GRACE.0)
     }
 
-    /// How long the job may do nothing.
+    /// How long the job may do nothing, or run on spot, from now on.
     pub fn until_last_moment(&self) -> Span {
-        self.margin.saturating_sub(GRACE)
+        let reserve = if self.on == On::Steady { self.over_steady } else { Span(0) };
+        self.margin.saturating_sub(GRACE + reserve)
     }
 }
 
