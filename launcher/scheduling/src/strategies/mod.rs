@@ -1,6 +1,7 @@
 //! The strategies by name, and the stages that they are made of.
 
 mod admit;
+mod hybrid;
 mod modes;
 mod orders;
 mod places;
@@ -10,6 +11,7 @@ pub mod spot;
 use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
+pub use hybrid::{Candidate, Hybrid};
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
@@ -46,6 +48,11 @@ pub const ALL: &[About] = &[
         name: "deadline",
         what: "least expected cost between spot and on-demand, never late",
         make: deadline,
+    },
+    About {
+        name: "hybrid",
+        what: "where delay, price, egress and expected losses cost least together",
+        make: hybrid,
     },
 ];
 
@@ -107,5 +114,10 @@ fn deadline(name: &'static str) -> Strategy {
 
 fn meeting_deadlines(name: &'static str, mode: impl Mode + 'static) -> Strategy {
     let stages = Stages { size: Box::new(spot::Movable), mode: Box::new(mode), ..stages(spot::LeastSlack) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
+}
+
+fn hybrid(name: &'static str) -> Strategy {
+    let stages = Stages { size: Box::new(Hybrid::default()), ..stages(Submission) };
     Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }

@@ -217,6 +217,12 @@ impl Strategy {
             match placed {
                 Placed::At(allocation) => {
                     open.take(&state.fleet, &allocation);
+                    // What is open can be part of what is free: it must not be given out twice.
+                    for (node, _) in allocation.parts() {
+                        if free.on(*node) > open.on(*node) {
+                            free.set(&state.fleet, *node, open.on(*node));
+                        }
+                    }
                     let passed = walk.passed_before(key, index);
                     let reason = passed.map_or(Reason::Next, |of| Reason::Ahead { of });
                     starts.push(Decision { job: index, action: Action::Start(allocation), reason });

@@ -87,7 +87,7 @@ fn step(view: &View) -> Span {
 }
 
 /// Rates are rounded to powers of this.
-const LEVEL: f64 = 1.25;
+const LEVEL: f64 = 1.4;
 
 fn level(rate: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "logarithms are small")]
@@ -100,6 +100,6 @@ fn rate_of(level: i32) -> f64 {
 }
 
 /// Most steps of a grid, each way.
-const GRID: usize = 500;
+const GRID: usize = 250;
 /// Oldest tables are forgotten beyond this.
 const MAX_TABLES: usize = 64;

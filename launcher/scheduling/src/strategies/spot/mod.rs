@@ -23,6 +23,7 @@ pub use availability::{Availability, Rates};
 pub use expected::LeastExpectedCost;
 pub use greedy::Greedy;
 pub use uniform::UniformProgress;
+pub(super) use view::rate_in;
 pub use view::{On, View};
 
 /// What a job should run on now.

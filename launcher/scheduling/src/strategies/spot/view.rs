@@ -131,10 +131,14 @@ impl View {
 }
 
 fn steady_rate(state: &State, job: &Job, steady: PoolSet, devices: u32) -> Rate {
+    let pool = state.fleet.pool_indices().find(|pool| steady.contains(*pool));
+    pool.map_or(Rate::ONE, |pool| rate_in(state, job, pool, devices))
+}
+
+/// On so many devices of one pool, packed.
+pub(crate) fn rate_in(state: &State, job: &Job, pool: PoolIndex, devices: u32) -> Rate {
     let Some(speed) = &job.spec.speed else { return Rate::ONE };
-    let mut pools = state.fleet.pool_indices().filter(|pool| steady.contains(*pool));
-    let Some(pool) = pools.next().map(|pool| state.fleet.pool(pool)) else { return Rate::ONE };
-    let (mut left, mut per_node) = (devices, Vec::new());
+    let (pool, mut left, mut per_node) = (state.fleet.pool(pool), devices, Vec::new());
     while left > 0 {
         let here = left.min(pool.devices_per_node);
         per_node.push(here);
