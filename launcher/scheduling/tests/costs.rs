@@ -92,7 +92,7 @@ fn errors_name_line_and_key() {
         assert!(error.starts_with(expected), "{error}");
     }
     let twice = PriceTable::parse(&format!("{LAB}{LAB}")).unwrap_err().to_string();
-    assert_eq!(twice, "line 16, key `amortised`: the same price is in line 3 already");
+    assert_eq!(twice, "line 15, key `amortised`: the same price is in line 3 already");
     let falling = r#"
 [[egress]]
 provider = "a"
@@ -128,7 +128,12 @@ impl Observer for Integral {
 fn dollars_are_the_integral_of_what_is_held() {
     let jobs = (0..40).map(|number: u64| {
         let (submit, seconds) = (Time(number * 77_000_001), 1_000 + number * number * 13);
-        JobSpec::rigid(number.to_string(), submit, 1 + (number % 5) as u32, Span::from_secs(seconds))
+        JobSpec::rigid(
+            number.to_string(),
+            submit,
+            1 + u32::try_from(number % 5).unwrap(),
+            Span::from_secs(seconds),
+        )
     });
     let fleet = Arc::new(fleet(&LAB.replace("billed_by_s = 60", "")));
     let (workload, mut seen) = (Workload::new(jobs.collect()).unwrap(), Integral::default());

