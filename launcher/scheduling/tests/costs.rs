@@ -1,4 +1,5 @@
 //! Prices from a file to a bill, and the choice between providers.
+#![expect(clippy::unwrap_used, reason = "a test's own fleets and prices")]
 
 use std::sync::Arc;
 
