@@ -5,6 +5,8 @@ use hcrun_protocol::cluster::{Cluster, Trust};
 pub use hcrun_protocol::cluster::{Terms, Zone};
 use hcrun_protocol::time::Span;
 
+use crate::costs::Costs;
+
 /// A device model, as an index into [`Fleet::kinds`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);
@@ -128,6 +130,8 @@ pub struct Fleet {
     /// Share of its speed that a job on several nodes loses while another one on several nodes shares a node with it;
     /// 0 unless [`Self::with_interference`] says more.
     pub interference: f64,
+    /// What its devices cost; unknown unless [`Self::with_costs`] says more.
+    pub costs: Costs,
     first_nodes: Vec<u32>,
     devices: u64,
 }
@@ -163,7 +167,8 @@ impl Fleet {
             let (zone, kind, devices) = (pool.zone, pool.kind, pool.devices_per_node);
             nodes.extend((0..pool.nodes).map(|_| Node { pool: PoolIndex(index), zone, kind, devices }));
         }
-        Ok(Fleet { zones, pools, kinds, nodes, interference: 0.0, first_nodes, devices })
+        let costs = Costs::unknown(pools.len(), zones.len());
+        Ok(Fleet { zones, pools, kinds, nodes, interference: 0.0, costs, first_nodes, devices })
     }
 
     /// The fleet of a cluster file: a device for each slot.
@@ -211,6 +216,11 @@ impl Fleet {
     #[must_use]
     pub fn with_interference(self, share: f64) -> Fleet {
         Fleet { interference: share.clamp(0.0, 1.0), ..self }
+    }
+
+    #[must_use]
+    pub fn with_costs(self, costs: Costs) -> Fleet {
+        Fleet { costs, ..self }
     }
 
     /// One private pool of one node: no topology and no costs.

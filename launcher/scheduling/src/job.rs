@@ -7,6 +7,7 @@ use hcrun_protocol::job::Shard;
 use hcrun_protocol::residency::{ResidencyError, allowed_zones};
 use hcrun_protocol::time::{Span, Time};
 
+use crate::costs::Exchange;
 use crate::fleet::{Fleet, Kind, Pool, PoolSet};
 use crate::work::{Rate, Work};
 
@@ -112,6 +113,10 @@ pub struct JobSpec {
     pub shards: Vec<Shard>,
     /// Device models it runs on, by name; empty: all.
     pub kinds: Vec<String>,
+    /// What its workers exchange; none: not known, and then not paid for.
+    pub exchange: Option<Exchange>,
+    /// Of one checkpoint.
+    pub checkpoint_bytes: u64,
 }
 
 impl JobSpec {
@@ -135,6 +140,8 @@ impl JobSpec {
             preemptible: true,
             shards: Vec::new(),
             kinds: Vec::new(),
+            exchange: None,
+            checkpoint_bytes: 0,
         }
     }
 

@@ -8,6 +8,7 @@
 //! Nothing here knows a socket, clock, thread or environment: the same inputs give the same bytes.
 
 pub mod comparison;
+pub mod costs;
 pub mod fleet;
 pub mod free;
 pub mod goodput;

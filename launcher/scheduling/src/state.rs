@@ -123,6 +123,11 @@ impl Job {
         self.rate
     }
 
+    /// When the devices it holds make, or made, their first step.
+    pub fn ready(&self) -> Time {
+        self.ready
+    }
+
     /// When it will be done, or its speed may change, if it keeps its devices.
     pub fn next_change(&self) -> Option<Time> {
         if self.phase != Phase::Running || self.rate == Rate::ZERO {
@@ -141,6 +146,12 @@ impl Job {
     pub fn completion_time(&self) -> Option<Span> {
         (self.phase == Phase::Done).then_some(())?;
         self.ended.map(|ended| ended.since(self.spec.submit))
+    }
+
+    /// What a loss at `now` leaves, announced `notice` before: all that was done by then, or the last checkpoint.
+    pub fn kept(&self, now: Time, notice: Span) -> Work {
+        let announced = if notice == Span(0) { self.resumed } else { self.done(now - notice) };
+        self.checkpointed(now).max(announced).max(self.resumed)
     }
 
     fn checkpointed(&self, now: Time) -> Work {
@@ -177,6 +188,8 @@ pub struct State {
     disturbed: Vec<JobIndex>,
     /// Device microseconds held, by pool, of runs that ended.
     held: Vec<u128>,
+    /// The same as providers bill it.
+    billed: Vec<u128>,
 }
 
 impl State {
@@ -192,6 +205,7 @@ impl State {
             changes: Vec::new(),
             disturbed: Vec::new(),
             held: vec![0; fleet.pools.len()],
+            billed: vec![0; fleet.pools.len()],
             fleet,
         }
     }
@@ -244,6 +258,11 @@ impl State {
             here.map(|(_, devices)| u128::from(*devices)).sum::<u128>() * u128::from(now.since(job.since).0)
         });
         self.held[pool.index()] + held_now.sum::<u128>()
+    }
+
+    /// Device microseconds that runs which have ended are billed for, by pool: each run is rounded as its pool's provider does.
+    pub fn billed(&self) -> &[u128] {
+        &self.billed
     }
 
     /// What has happened since [`Self::forget_changes`].
@@ -311,11 +330,16 @@ impl State {
 
     /// A running job gives its devices back and waits again.
     pub fn stop(&mut self, index: JobIndex, why: Stop) {
+        let (now, job) = (self.now, self.job(index));
+        let kept = if why == Stop::Lost { job.kept(now, Span(0)) } else { job.done(now) };
+        self.stop_keeping(index, why, kept);
+    }
+
+    fn stop_keeping(&mut self, index: JobIndex, why: Stop, kept: Work) {
         let now = self.now;
         let job = &mut self.jobs[index.index()];
         assert_eq!(job.phase, Phase::Running, "only a running job is stopped");
         let done = job.done(now);
-        let kept = if why == Stop::Lost { job.checkpointed(now) } else { done };
         job.lost += done - kept;
         match why {
             Stop::Preempted => job.preemptions += 1,
@@ -386,6 +410,22 @@ impl State {
         }
     }
 
+    /// A node has `devices` from now on, as was announced `notice` before. Jobs that there is no room for any more, last
+    /// submitted first, are lost: they keep what they had written by their last checkpoint, or could write upon the notice.
+    pub fn change_node(&mut self, node: NodeIndex, devices: u32, notice: Span) {
+        let mut used = self.capacity.on(node) - self.free.on(node);
+        for index in self.on_node(node).into_iter().rev() {
+            if used <= devices {
+                break;
+            }
+            let parts = self.job(index).allocation.parts().iter();
+            used -= parts.filter(|part| part.0 == node).map(|part| part.1).sum::<u32>();
+            let kept = self.job(index).kept(self.now, notice);
+            self.stop_keeping(index, Stop::Lost, kept);
+        }
+        self.set_up(node, devices);
+    }
+
     /// A node loses or gains devices. Jobs on it must have been stopped if it has fewer than they hold.
     pub fn set_up(&mut self, node: NodeIndex, devices: u32) {
         let used = self.capacity.on(node) - self.free.on(node);
@@ -408,11 +448,13 @@ impl State {
         job.phase = phase;
         job.done = done;
         job.counted = now;
-        let held = u128::from(now.since(job.since).0);
+        let held = now.since(job.since);
         job.since = now;
         let allocation = std::mem::take(&mut job.allocation);
         for (node, devices) in allocation.parts() {
-            self.held[fleet.node(*node).pool.index()] += held * u128::from(*devices);
+            let pool = fleet.node(*node).pool;
+            self.held[pool.index()] += u128::from(held.0) * u128::from(*devices);
+            self.billed[pool.index()] += u128::from(fleet.costs.billed(pool, held).0) * u128::from(*devices);
         }
         self.used -= u64::from(allocation.devices());
         self.free.give_back(&fleet, &allocation);

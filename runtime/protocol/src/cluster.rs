@@ -88,6 +88,19 @@ pub enum Terms {
     Spot,
 }
 
+impl Terms {
+    pub const ALL: [Terms; 3] = [Terms::Private, Terms::OnDemand, Terms::Spot];
+
+    /// The word in cluster files and price tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Terms::Private => "private",
+            Terms::OnDemand => "on-demand",
+            Terms::Spot => "spot",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {

@@ -1,8 +1,9 @@
 //! Rehearses a workload under a strategy: time jumps from one event to the next.
 //!
-//! At one instant completions come first, then submissions, then one decision. The same inputs give the same outcome to
-//! the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
+//! At one instant completions come first, then nodes that come or go, then submissions, then one decision. The same inputs
+//! give the same outcome to the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
+mod course;
 mod outcome;
 mod overheads;
 mod timeline;
@@ -20,6 +21,7 @@ use crate::job::{JobIndex, Workload};
 use crate::state::{Phase, State, Stop};
 use crate::strategy::{Action, Decision, Pace, Strategy};
 
+pub use course::{Course, CourseError, NodeChange};
 pub use outcome::{JobOutcome, Outcome};
 pub use timeline::{Level, Slice, Timeline};
 
@@ -77,7 +79,22 @@ pub fn observe(
     checks: Checks,
     observer: &mut impl Observer,
 ) -> Result<Outcome, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, strategy, checks);
+    rehearse(fleet, &Course::default(), workload, strategy, checks, observer)
+}
+
+/// As [`observe`], on a fleet whose nodes come and go.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn rehearse(
+    fleet: &Arc<Fleet>,
+    course: &Course,
+    workload: Workload,
+    strategy: &mut Strategy,
+    checks: Checks,
+    observer: &mut impl Observer,
+) -> Result<Outcome, SimulationError> {
+    let mut simulation = Simulation::new(fleet, course, workload, strategy, checks);
     simulation.run(strategy, observer)?;
     let Simulation { state, busy, decisions, violations, .. } = &simulation;
     Ok(Outcome::of(state, *busy, *decisions, *violations))
@@ -93,7 +110,8 @@ pub fn until(
     strategy: &mut Strategy,
     moment: Time,
 ) -> Result<State, SimulationError> {
-    let mut simulation = Simulation::new(fleet, workload, strategy, Checks::Totals);
+    let course = Course::default();
+    let mut simulation = Simulation::new(fleet, &course, workload, strategy, Checks::Totals);
     simulation.until = moment;
     simulation.run(strategy, &mut ())?;
     if simulation.state.now() < moment {
@@ -102,11 +120,13 @@ pub fn until(
     Ok(simulation.state)
 }
 
-struct Simulation {
+struct Simulation<'a> {
     state: State,
     /// Events after it do not happen.
     until: Time,
     submitted: usize,
+    /// Changes of nodes that are still to come.
+    changes: &'a [NodeChange],
     /// When running jobs will be done or change speed, with the start they belong to.
     ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
     wake: Option<Time>,
@@ -120,8 +140,14 @@ struct Simulation {
 /// After which a simulation is taken for endless.
 const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 
-impl Simulation {
-    fn new(fleet: &Arc<Fleet>, mut workload: Workload, strategy: &Strategy, checks: Checks) -> Simulation {
+impl<'a> Simulation<'a> {
+    fn new(
+        fleet: &Arc<Fleet>,
+        course: &'a Course,
+        mut workload: Workload,
+        strategy: &Strategy,
+        checks: Checks,
+    ) -> Simulation<'a> {
         if !strategy.size.is_elastic() {
             workload.hold_to_requests();
         }
@@ -130,6 +156,7 @@ impl Simulation {
             state,
             until: LAST,
             submitted: 0,
+            changes: course.changes(),
             ends: BinaryHeap::new(),
             wake: None,
             checks,
@@ -140,7 +167,7 @@ impl Simulation {
     }
 
     fn run(&mut self, strategy: &mut Strategy, observer: &mut impl Observer) -> Result<(), SimulationError> {
-        while let Some(now) = self.next_event() {
+        while let Some(now) = self.next_event(strategy) {
             if now > self.until && self.until < LAST {
                 return Ok(());
             }
@@ -149,7 +176,9 @@ impl Simulation {
                 return Err(SimulationError::Endless { strategy: strategy.name, left });
             }
             self.advance(now);
-            self.end_and_submit(now);
+            self.end_jobs(now);
+            self.change_nodes(now);
+            self.submit_jobs(now);
             let is_round = self.wake.is_some_and(|wake| wake <= now);
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
                 observer.deciding(&self.state);
@@ -167,7 +196,7 @@ impl Simulation {
         self.stuck(strategy)
     }
 
-    fn next_event(&mut self) -> Option<Time> {
+    fn next_event(&mut self, strategy: &Strategy) -> Option<Time> {
         while let Some(Reverse((_, job, start))) = self.ends.peek() {
             let job = self.state.job(*job);
             if job.phase == Phase::Running && job.starts == *start {
@@ -177,10 +206,16 @@ impl Simulation {
         }
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
-        let next = [end, submit].into_iter().flatten().min();
-        // Waking up changes nothing once nothing can happen any more and the strategy knows all that did; a queue that stands
-        // still is found below.
-        let may_act = || self.state.running_count() > 0 || !self.state.changes().is_empty();
+        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0 || submit.is_some();
+        let change = self.changes.first().filter(|_| active).map(|change| change.at);
+        let next = [end, submit, change].into_iter().flatten().min();
+        // Waking up changes nothing once nothing can happen any more and the strategy knows all that did, unless it changes its
+        // mind with time; a queue that stands still is found below.
+        let may_act = || {
+            self.state.running_count() > 0
+                || !self.state.changes().is_empty()
+                || strategy.next_change(&self.state).is_some()
+        };
         next.map_or_else(
             || self.wake.filter(|_| may_act()),
             |next| Some(self.wake.map_or(next, |wake| wake.min(next))),
@@ -193,7 +228,7 @@ impl Simulation {
         self.state.advance(now);
     }
 
-    fn end_and_submit(&mut self, now: Time) {
+    fn end_jobs(&mut self, now: Time) {
         while let Some(Reverse((at, index, start))) =
             self.ends.peek().copied().filter(|Reverse((at, ..))| *at <= now)
         {
@@ -210,6 +245,16 @@ impl Simulation {
                 self.watch(index);
             }
         }
+    }
+
+    fn change_nodes(&mut self, now: Time) {
+        while let Some((change, rest)) = self.changes.split_first().filter(|(change, _)| change.at <= now) {
+            self.changes = rest;
+            self.state.change_node(change.node, change.devices, change.notice);
+        }
+    }
+
+    fn submit_jobs(&mut self, now: Time) {
         while self.state.jobs().get(self.submitted).is_some_and(|job| job.spec.submit <= now) {
             self.state.submit(JobIndex::from_index(self.submitted));
             self.submitted += 1;

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub busy: u128,
     pub devices: u64,
     pub decisions: u64,
+    /// Device microseconds to be paid for, by pool: for [`crate::costs::bill`].
+    pub billed: Vec<u128>,
     /// Starts of jobs where their data may not be, counted apart from the state that refuses them.
     pub violations: u64,
 }
@@ -58,7 +60,8 @@ impl Outcome {
         let jobs: Vec<JobOutcome> = jobs.collect();
         let ends = jobs.iter().filter(|job| !job.refused).filter_map(|job| job.end);
         let makespan = ends.max().unwrap_or(Time::ZERO).since(Time::ZERO);
-        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions, violations }
+        let billed = state.billed().to_vec();
+        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions, billed, violations }
     }
 
     /// Of completed jobs, shortest first.

@@ -14,8 +14,9 @@ pub(super) struct CostSlo;
 const DEADLINE: f64 = 1e3;
 
 /// Dollars per device hour; where no prices are known, all pools are as dear.
-pub(super) fn price(_fleet: &Fleet, _pool: PoolIndex) -> f64 {
-    1.0
+pub(super) fn price(fleet: &Fleet, pool: PoolIndex) -> f64 {
+    // What is free is not worth infinitely much.
+    fleet.costs.weight(pool).max(1e-6)
 }
 
 fn work_per_dollar(demand: &Demand, index: usize, pool: usize) -> f64 {

@@ -7,6 +7,7 @@ mod cost_slo;
 mod demand;
 mod elastic;
 mod ftf;
+mod hybrid;
 mod least_fragment;
 mod makespan;
 mod max_min;
@@ -18,6 +19,7 @@ mod rounds;
 mod shares;
 mod sia;
 mod sizes;
+pub mod spot;
 
 use hcrun_protocol::time::Span;
 
@@ -26,6 +28,7 @@ pub use balanced::Balanced;
 pub use consolidate::Consolidate;
 pub use demand::{Demand, Tuning, Weight};
 pub use elastic::{LeastFitsPool, WholeNodes};
+pub use hybrid::{Candidate, Hybrid};
 pub use least_fragment::LeastFragment;
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
@@ -86,6 +89,26 @@ pub const ALL: &[About] = &[
         name: "sia",
         what: "elastic: the best configuration of every job at once, as an integer program",
         make: sia,
+    },
+    About {
+        name: "spot-greedy",
+        what: "spot until the last moment that is safe for the deadline",
+        make: spot_greedy,
+    },
+    About {
+        name: "uniform-progress",
+        what: "spot, and on-demand when behind the line to the deadline",
+        make: uniform_progress,
+    },
+    About {
+        name: "deadline",
+        what: "least expected cost between spot and on-demand, never late",
+        make: deadline,
+    },
+    About {
+        name: "hybrid",
+        what: "where delay, price, egress and expected losses cost least together",
+        make: hybrid,
     },
 ];
 
@@ -223,3 +246,24 @@ fn sia(name: &'static str) -> Strategy {
 
 /// How often elastic strategies look again, as in Pollux and Sia: speeds change as training goes on.
 const ROUND: Span = Span::from_secs(60);
+fn spot_greedy(name: &'static str) -> Strategy {
+    meeting_deadlines(name, spot::SpotMode::new(spot::Greedy))
+}
+
+fn uniform_progress(name: &'static str) -> Strategy {
+    meeting_deadlines(name, spot::SpotMode::new(spot::UniformProgress))
+}
+
+fn deadline(name: &'static str) -> Strategy {
+    meeting_deadlines(name, spot::SpotMode::new(spot::LeastExpectedCost::default()))
+}
+
+fn meeting_deadlines(name: &'static str, mode: impl Mode + 'static) -> Strategy {
+    let stages = Stages { size: Box::new(spot::Movable), mode: Box::new(mode), ..stages(spot::LeastSlack) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
+}
+
+fn hybrid(name: &'static str) -> Strategy {
+    let stages = Stages { size: Box::new(Hybrid::default()), ..stages(Submission) };
+    Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
+}

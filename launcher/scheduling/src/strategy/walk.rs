@@ -80,11 +80,16 @@ impl Strategy {
             Pace::Rounds(length) => return Some(next_round(state.now(), length)),
             Pace::EventsAndRounds(length) => Some(next_round(state.now(), length)),
         };
+        round.into_iter().chain(self.next_change(state)).min()
+    }
+
+    /// When an answer of a stage may change by itself, also while nothing runs.
+    pub fn next_change(&self, state: &State) -> Option<Time> {
         let victim = match self.preemption {
             Preemption::ByClass { min_runtime, .. } => self.next_victim(state, min_runtime),
             _ => None,
         };
-        let changes = [round, self.order.next_change(state), self.mode.next_change(state), victim];
+        let changes = [self.order.next_change(state), self.mode.next_change(state), victim];
         changes.into_iter().flatten().min()
     }
 

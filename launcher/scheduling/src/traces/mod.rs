@@ -9,6 +9,7 @@ pub mod openb;
 mod philly;
 mod pollux;
 mod settings;
+pub mod spot;
 mod swf;
 pub mod synthetic;
 mod table;
