@@ -65,6 +65,9 @@ pub enum Verb {
     Compare(CompareArgs),
     /// Say why a job of a trace is where it is at a moment of its simulation
     Why(WhyArgs),
+    /// Work on files of prices
+    #[command(subcommand)]
+    Prices(PricesVerb),
     /// Say what an error code means and what to do
     Explain(ExplainArgs),
     /// Print a completion script
@@ -200,6 +203,11 @@ pub struct LabArgs {
     /// Seconds from getting devices to the first step, at each start
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub start_overhead: u32,
+    /// Spot capacity that comes and goes: POOL=bamboo:FILE, POOL=counts:FILE, POOL=skypilot:FILE, or
+    /// POOL=hazard:AVAILABILITY,LOSSES with the share of time that nodes are there and their losses per hour (may be
+    /// repeated)
+    #[arg(long, value_name = "POOL=FORMAT:SOURCE")]
+    pub spot: Vec<String>,
     /// Simulations at a time [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -236,6 +244,22 @@ pub struct CompareArgs {
     /// Where the report goes
     #[arg(long, value_name = "FILE", default_value = "comparison.html")]
     pub report: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PricesVerb {
+    /// Name the prices that are old or have no source
+    Check(PricesCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PricesCheckArgs {
+    /// The file of prices
+    #[arg(default_value = "prices.toml")]
+    pub file: PathBuf,
+    /// Older than this is old
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    pub days: u32,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::link::Congestion;
+use hcrun_scheduling::Fleet;
+use hcrun_scheduling::costs::{Costs, PerHour, PriceTable, ZoneCosts};
 
 use crate::codes;
 use crate::failure::{Failure, Result};
@@ -22,6 +24,42 @@ pub fn load(named: Option<&Path>, job_directory: &Path) -> Result<Cluster> {
 
 pub fn read(path: &Path) -> Result<Cluster> {
     parse(settings::read_text(path, "cluster file")?, path)
+}
+
+/// The fleet of a cluster, with what it costs: a pool's own price, else what the file of prices says.
+pub fn fleet(cluster: &Cluster, path: &Path) -> Result<Fleet> {
+    let refuse = |error: &dyn std::error::Error| {
+        Failure::new(&codes::CLUSTER_INVALID, "cannot use the cluster file")
+            .at(path.display().to_string())
+            .because(error.to_string())
+    };
+    let fleet = Fleet::of(cluster).map_err(|error| refuse(&error))?;
+    let table = match &cluster.prices {
+        Some(file) => prices(&path.parent().unwrap_or(Path::new(".")).join(file))?,
+        None => PriceTable::default(),
+    };
+    let zones = cluster.zones.iter().map(|zone| ZoneCosts {
+        provider: zone.provider.clone().unwrap_or_else(|| zone.owner.clone()),
+        region: zone.region.clone().unwrap_or_else(|| zone.name.to_string()),
+        ..ZoneCosts::default()
+    });
+    let mut costs = Costs::from_table(&fleet, zones.collect(), &table).map_err(|error| refuse(&error))?;
+    for (index, pool) in fleet.pool_indices().zip(&cluster.pools) {
+        if let Some(price) = pool.usd_per_hour.and_then(PerHour::from_usd) {
+            costs.set_price(index, price);
+        }
+    }
+    Ok(fleet.with_costs(costs))
+}
+
+/// Reads a file of prices.
+pub fn prices(path: &Path) -> Result<PriceTable> {
+    let text = settings::read_text(path, "file of prices")?;
+    PriceTable::parse(&text).map_err(|error| {
+        Failure::new(&codes::PRICES_MALFORMED, "cannot use the file of prices")
+            .at(path.display().to_string())
+            .because(error.to_string())
+    })
 }
 
 pub fn parse(text: String, path: &Path) -> Result<Cluster> {

@@ -227,6 +227,16 @@ codes! {
         "The trace is of an unknown format, lacks a column, has one that the format does not know, or has a row that \
          breaks a rule: a negative time, zero devices, a job id that is there twice. The error names the line.",
         "correct the line named, or name the format that the file has (`--trace FORMAT:PATH`)";
+    PRICES_MALFORMED "HC2023" Usage
+        "a file of prices cannot be used",
+        "The file of prices is not valid TOML, or an entry lacks a date or a source, or has a value out of range. The \
+         error names line and key.",
+        "correct the entry; examples/scheduling/prices.toml shows the form";
+    PRICES_STALE "HC2024" Usage
+        "prices are old or have no source",
+        "Entries of the file of prices are older than the limit, dated in the future, or do not say where they come \
+         from.",
+        "look each of them up again, and write its new date and source";
     STRATEGY_UNKNOWN "HC2022" Usage
         "there is no such strategy",
         "A strategy was asked for by a name that hcrun does not know.",

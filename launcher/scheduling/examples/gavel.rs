@@ -112,7 +112,7 @@ impl Observer for Stopwatch {
 
 /// As its authors' simulator: no topology, so all devices of a model are one node.
 fn fleet(devices: u32) -> Result<Fleet, Failure> {
-    let zone = Zone { name: ZoneId::new("lab")?, trust: Trust::Private, owner: "us".to_owned() };
+    let zone = Zone::new(ZoneId::new("lab")?, Trust::Private, "us");
     let kinds = ["v100", "p100", "k80"].map(str::to_owned);
     let pools = (0u8..).zip(&kinds).map(|(kind, name)| Pool {
         name: name.clone(),

@@ -237,7 +237,7 @@ impl Fleet {
     /// As [`Self::new`].
     pub fn uniform(nodes: u32, devices_per_node: u32) -> Result<Fleet, FleetError> {
         let name = ZoneId::new("pool").expect("a literal name");
-        let zone = Zone { name, trust: Trust::Private, owner: "us".to_owned() };
+        let zone = Zone::new(name, Trust::Private, "us");
         let pool = Pool {
             name: "pool".to_owned(),
             zone: ZoneIndex(0),

@@ -20,7 +20,7 @@ fn day(year: i32, month: Month, day: u8) -> Date {
 
 /// A laboratory, AWS and GCP, with V100s; spot at AWS.
 fn fleet(extra: &str) -> Fleet {
-    let zone = |name: &str, trust| Zone { name: ZoneId::new(name).unwrap(), trust, owner: "us".to_owned() };
+    let zone = |name: &str, trust| Zone::new(ZoneId::new(name).unwrap(), trust, "us");
     let pool = |name: &str, zone, terms| Pool {
         name: name.to_owned(),
         zone: ZoneIndex(zone),

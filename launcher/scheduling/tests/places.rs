@@ -69,11 +69,7 @@ fn least_is_lost_where_the_rest_is_of_use() {
 }
 
 fn two_zones() -> Fleet {
-    let zone = |name| Zone {
-        name: ZoneId::new(name).expect("a name"),
-        trust: Trust::Private,
-        owner: "us".to_owned(),
-    };
+    let zone = |name| Zone::new(ZoneId::new(name).expect("a name"), Trust::Private, "us");
     let pool = |index: u8| Pool {
         name: format!("pool {index}"),
         zone: ZoneIndex(index),

@@ -18,11 +18,7 @@ const ROUND: u64 = 360;
 
 /// One pool per model, each of these nodes.
 fn fleet(pools: &[(&str, u32, u32)]) -> Arc<Fleet> {
-    let zone = Zone {
-        name: ZoneId::new("own").expect("a literal name"),
-        trust: Trust::Private,
-        owner: "us".to_owned(),
-    };
+    let zone = Zone::new(ZoneId::new("own").expect("a literal name"), Trust::Private, "us");
     let kinds: Vec<String> = pools.iter().map(|(kind, ..)| (*kind).to_owned()).collect();
     let pool = |(kind, (name, nodes, devices_per_node)): (u8, &(&str, u32, u32))| Pool {
         name: (*name).to_owned(),

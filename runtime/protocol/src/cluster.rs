@@ -23,6 +23,9 @@ pub struct Cluster {
     pub launcher_zone: Option<ZoneId>,
     #[serde(default)]
     pub network: Network,
+    /// A file of prices, relative to the cluster file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<String>,
 }
 
 /// What is known of the network between zones. Without it links find out by themselves.
@@ -63,6 +66,18 @@ pub struct Zone {
     pub trust: Trust,
     /// Who answers for the zone; `internal` shards stay with one owner.
     pub owner: String,
+    /// Who bills for it, as a price table names it; the owner when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Where it is, as a price table names it; the zone's name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+impl Zone {
+    pub fn new(name: ZoneId, trust: Trust, owner: impl Into<String>) -> Zone {
+        Zone { name, trust, owner: owner.into(), provider: None, region: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -146,10 +161,8 @@ fn default_reachable() -> bool {
 impl Cluster {
     /// The cluster of a single machine: one private and one public zone, without prices.
     pub fn local() -> Cluster {
-        let zone = |name: &str, trust, owner: &str| Zone {
-            name: ZoneId::new(name).expect("a literal name"),
-            trust,
-            owner: owner.to_owned(),
+        let zone = |name: &str, trust, owner: &str| {
+            Zone::new(ZoneId::new(name).expect("a literal name"), trust, owner)
         };
         let pool = |name: &str| Pool {
             name: PoolId::new(name).expect("a literal name"),
@@ -170,6 +183,7 @@ impl Cluster {
             pools: vec![pool("private"), pool("public")],
             launcher_zone: None,
             network: Network::default(),
+            prices: None,
         }
     }
 

@@ -196,14 +196,20 @@ mod tests {
 
     /// Two private zones of one owner, a private one of another, a public one.
     fn cluster() -> Cluster {
-        let zone = |name: &str, trust, owner: &str| Zone { name: zone_id(name), trust, owner: owner.into() };
+        let zone = |name: &str, trust, owner: &str| Zone::new(zone_id(name), trust, owner);
         let zones = vec![
             zone("cellar", Trust::Private, "us"),
             zone("attic", Trust::Private, "us"),
             zone("partner", Trust::Private, "them"),
             zone("cloud", Trust::Public, "cloud"),
         ];
-        Cluster { zones, pools: Vec::new(), launcher_zone: None, network: crate::cluster::Network::default() }
+        Cluster {
+            zones,
+            pools: Vec::new(),
+            launcher_zone: None,
+            network: crate::cluster::Network::default(),
+            prices: None,
+        }
     }
 
     fn shard(id: &str, sensitivity: Sensitivity, home: Option<&str>, allowed: &[&str]) -> Shard {

@@ -9,6 +9,7 @@ mod keep;
 mod logs;
 mod plan;
 mod predict;
+mod prices;
 mod probe_gpu;
 mod report;
 mod resume;
@@ -22,7 +23,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandLine, ShardVerb, Verb};
+use crate::cli::{CommandLine, PricesVerb, ShardVerb, Verb};
 use crate::failure::Result;
 use crate::output::Output;
 
@@ -40,6 +41,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Simulate(args) => simulate::simulate(&args, output),
         Verb::Compare(args) => compare::compare(&args, output),
+        Verb::Prices(PricesVerb::Check(args)) => prices::check(&args, output),
         Verb::Why(args) => why::why(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),

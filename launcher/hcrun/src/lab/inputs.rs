@@ -1,14 +1,16 @@
 //! What is to be simulated, from the command line.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use hcrun_protocol::time::Span;
 use hcrun_scheduling::comparison::Estimates;
 use hcrun_scheduling::simulator::Checks;
-use hcrun_scheduling::traces::{self, TraceError};
+use hcrun_scheduling::traces::{self, Beside, TraceError};
 use hcrun_scheduling::{Fleet, Workload, strategies};
 
+use super::spot::{self, SpotPool};
 use crate::cli::LabArgs;
 use crate::failure::{Failure, Result};
 use crate::settings::schema::nearest;
@@ -23,6 +25,7 @@ pub(crate) struct Inputs {
     pub(crate) workload: Workload,
     pub(crate) strategies: Vec<&'static str>,
     pub(crate) seeds: u32,
+    pub(crate) spot: Vec<SpotPool>,
     pub(crate) estimates: Estimates,
     pub(crate) checks: Checks,
     pub(crate) threads: usize,
@@ -37,6 +40,7 @@ pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Input
     let strategies = strategies(names)?;
     let estimates = estimates(&args.estimate)?;
     let fleet = Arc::new(fleet(&args.cluster)?);
+    let spot = args.spot.iter().map(|text| spot::read(text, &fleet)).collect::<Result<_>>()?;
     let mut workload = workload(args)?;
     let overhead = Span::from_secs(args.start_overhead.into());
     workload.jobs_mut().for_each(|job| job.start_overhead = job.start_overhead.max(overhead));
@@ -47,6 +51,7 @@ pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Input
         command: command(args, &strategies, verb),
         strategies,
         seeds: args.seeds,
+        spot,
         estimates,
         checks: if args.check { Checks::Everything } else { Checks::Totals },
         threads: args.threads.unwrap_or(cores).max(1),
@@ -110,8 +115,8 @@ fn fleet(text: &str) -> Result<Fleet> {
             nodes.split_once('x').ok_or_else(|| refuse("there is no `x` in it".to_owned()))?;
         return Fleet::uniform(number(nodes)?, number(devices)?).map_err(|error| refuse(error.to_string()));
     }
-    let cluster = cluster_file::read(Path::new(text))?;
-    Fleet::of(&cluster).map_err(|error| refuse(error.to_string()).at(text.to_owned()))
+    let path = Path::new(text);
+    cluster_file::fleet(&cluster_file::read(path)?, path)
 }
 
 fn workload(args: &LabArgs) -> Result<Workload> {
@@ -128,16 +133,46 @@ fn workload(args: &LabArgs) -> Result<Workload> {
             .at(path.to_owned())
             .because(error.to_string())
     };
-    if !traces::FORMATS.iter().any(|known| known.name == format) {
-        return Err(fail(&TraceError::UnknownFormat(format.to_owned())));
+    let known = traces::format(format).map_err(|error| fail(&error))?;
+    if known.is_settings {
+        return traces::read(format, path).map_err(|error| fail(&error));
     }
     let unreadable = |cause: String| {
         Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace").at(path.to_owned()).because(cause)
     };
     let bytes = settings::read_bounded(Path::new(path), MAX_TRACE_BYTES).map_err(unreadable)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-    traces::read(format, &text).map_err(|error| fail(&error))
+    if let Some(folder) = known.folder {
+        let folder = Path::new(path).parent().unwrap_or(Path::new(".")).join(folder);
+        let text = String::from_utf8(bytes).map_err(|_| fail(&TraceError::NotText { line: 1 }))?;
+        return traces::read_with(format, &text, &beside(&folder)?).map_err(|error| fail(&error));
+    }
+    traces::read_bytes(format, &bytes, args.columns.as_deref()).map_err(|error| fail(&error))
+}
+
+/// The files of a trace's folder, one level deep.
+fn beside(folder: &Path) -> Result<Beside> {
+    let unreadable = |path: &Path, cause: String| {
+        Failure::new(&codes::FILE_UNREADABLE, "cannot read the folder that belongs to the trace")
+            .at(path.display().to_string())
+            .because(cause)
+    };
+    let list = |path: &Path| {
+        let entries = std::fs::read_dir(path).and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
+        });
+        entries.map_err(|error| unreadable(path, error.to_string()))
+    };
+    let mut files = BTreeMap::new();
+    for inner in list(folder)?.into_iter().filter(|path| path.is_dir()) {
+        for path in list(&inner)?.into_iter().filter(|path| path.is_file()) {
+            let bytes = settings::read_bounded(&path, settings::MAX_FILE_BYTES);
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+            let text = text.map_err(|cause| unreadable(&path, cause))?;
+            let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+            files.insert(name, text);
+        }
+    }
+    Ok(Beside::new(files))
 }
 
 /// The command that gives the same figures again.
@@ -149,6 +184,7 @@ fn command(args: &LabArgs, strategies: &[&str], verb: &str) -> String {
         format!("--strategy {}", strategies.join(",")),
     ];
     words.extend(args.columns.iter().map(|columns| format!("--columns {}", quoted(columns))));
+    words.extend(args.spot.iter().map(|spot| format!("--spot {}", quoted(spot))));
     if args.seeds > 1 {
         words.push(format!("--seeds {}", args.seeds));
     }

@@ -1,5 +1,7 @@
 //! The columns of every table, by one list.
 
+use hcrun_scheduling::costs::{Bill, MicroUsd};
+
 use super::sweep::Run;
 
 /// How a figure is read.
@@ -10,6 +12,7 @@ pub(crate) enum Unit {
     Share,
     Ratio,
     Count,
+    Dollars,
 }
 
 /// One figure of a run.
@@ -42,8 +45,12 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     worst_fairness Some("worst rho"), Ratio, |run| Some(run.figures.worst_fairness);
     unfair_share Some("unfair"), Share, |run| Some(run.figures.unfair_share);
     deadlines_met Some("in time"), Share, |run| run.figures.deadlines_met;
+    usd Some("cost"), Dollars, |run| dollars(run, Bill::total);
+    usd_private None, Dollars, |run| dollars(run, |bill| bill.private);
+    usd_on_demand None, Dollars, |run| dollars(run, |bill| bill.on_demand);
+    usd_spot None, Dollars, |run| dollars(run, |bill| bill.spot);
     preemptions Some("preempted"), Count, |run| Some(run.figures.preemptions as f64);
-    restarts None, Count, |run| Some(run.figures.restarts as f64);
+    restarts Some("restarts"), Count, |run| Some(run.figures.restarts as f64);
     losses None, Count, |run| Some(run.figures.losses as f64);
     violations Some("violations"), Count, |run| Some(run.figures.violations as f64);
     decisions None, Count, |run| Some(run.figures.decisions as f64);
@@ -51,6 +58,11 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     decision_p95_ms Some("decide p95"), Milliseconds, |run| Some(run.decision_p95_ms);
     wall_ms Some("wall"), Milliseconds, |run| Some(run.wall_ms);
 };
+
+/// None where a pool that was used has no price: a sum without it would be too low.
+fn dollars(run: &Run, part: impl Fn(&Bill) -> MicroUsd) -> Option<f64> {
+    run.bill.unpriced.is_empty().then(|| part(&run.bill).as_usd())
+}
 
 impl Unit {
     /// As people read it.
@@ -61,6 +73,7 @@ impl Unit {
             Unit::Milliseconds if value < 10.0 => format!("{value:.1} ms"),
             Unit::Milliseconds => format!("{value:.0} ms"),
             Unit::Share => format!("{:.1} %", value * 100.0),
+            Unit::Dollars => format!("{value:.2} USD"),
             Unit::Ratio => format!("{value:.2}"),
             Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
             Unit::Count => format!("{value:.1}"),

@@ -4,6 +4,7 @@ mod charts;
 mod inputs;
 mod metrics;
 mod report;
+mod spot;
 mod sweep;
 mod table;
 

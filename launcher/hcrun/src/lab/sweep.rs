@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hcrun_scheduling::comparison::{Figures, vary};
+use hcrun_scheduling::costs::{Bill, bill};
 use hcrun_scheduling::simulator::{self, Observer, Outcome, Timeline};
 use hcrun_scheduling::{Decision, State, strategies};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Inputs;
+use super::{Inputs, spot};
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Output};
@@ -20,6 +21,7 @@ pub(crate) struct Run {
     pub(crate) strategy: &'static str,
     pub(crate) seed: u32,
     pub(crate) figures: Figures,
+    pub(crate) bill: Bill,
     /// Of the whole simulation, on one core.
     pub(crate) wall_ms: f64,
     pub(crate) decision_p50_ms: f64,
@@ -107,12 +109,15 @@ fn one(inputs: &Inputs, name: &'static str, seed: u32, draw: bool) -> Result<(Ru
     let mut strategy = strategies::by_name(name).expect("names are checked when they are read");
     let mut clock = Clock { timeline: draw.then(Timeline::default), ..Clock::default() };
     let started = Instant::now();
-    let outcome = simulator::observe(&inputs.fleet, workload, &mut strategy, inputs.checks, &mut clock);
+    let course = spot::course(&inputs.spot, &inputs.fleet, seed, inputs.seeds)?;
+    let outcome =
+        simulator::rehearse(&inputs.fleet, &course, workload, &mut strategy, inputs.checks, &mut clock);
     let wall_ms = started.elapsed().as_secs_f64() * 1e3;
     let outcome = outcome.map_err(|error| failed(&error))?;
     let figures = Figures::of(&outcome);
     let (decision_p50_ms, decision_p95_ms) = clock.percentiles_ms();
-    let run = Run { strategy: name, seed, figures, wall_ms, decision_p50_ms, decision_p95_ms };
+    let bill = bill(&inputs.fleet, &outcome.billed, &[]);
+    let run = Run { strategy: name, seed, figures, bill, wall_ms, decision_p50_ms, decision_p95_ms };
     let drawn = clock.timeline.map(|timeline| Drawn { strategy: name, outcome, timeline });
     Ok((run, drawn))
 }

@@ -9,6 +9,7 @@ pub const CLUSTER: &[Key] = keys! {
     "zone" Kind::Tables(ZONE), None, "Places with one owner, one trust class and one certificate authority.";
     "pool" Kind::Tables(POOL), None, "Nodes of one kind in a zone.";
     "network" Kind::Table(NETWORK), Some("found out"), "What is known of the links between zones.";
+    "prices" Kind::Text, Some("none"), "A file of dated prices with their sources, relative to this file; examples/scheduling/prices.toml shows its form, and `hcrun prices check` names what is old in it. A pool's own `usd_per_hour` goes first.";
     "launcher_zone" Kind::Name, Some("the first private zone"), "The zone the launcher runs in; its workers hand over checkpoints, which are written there. Name it where the first private zone is not the place of the launcher.";
 };
 
@@ -23,6 +24,8 @@ const ZONE: &[Key] = keys! {
     "name" Kind::Name, None, "Its name, unique in the file.";
     "trust" Kind::Words(&["private", "public"]), None, "Only a private zone may hold restricted shards. A place whose hosts others administer is public.";
     "owner" Kind::Text, None, "Who answers for the zone; `internal` shards stay with one owner. Zones of one owner have the same text.";
+    "provider" Kind::Text, Some("the owner"), "Who bills for it, as the file of prices names it.";
+    "region" Kind::Text, Some("the zone's name"), "Where it is, as the file of prices names it.";
 };
 
 const POOL: &[Key] = keys! {

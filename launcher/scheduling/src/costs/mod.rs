@@ -99,6 +99,11 @@ impl Costs {
         Costs::new(fleet, pools, zones)
     }
 
+    /// Gives a pool a price of its own.
+    pub fn set_price(&mut self, pool: PoolIndex, price: PerHour) {
+        self.pools[pool.index()].price = Some(price);
+    }
+
     pub fn pool(&self, pool: PoolIndex) -> &PoolCosts {
         &self.pools[pool.index()]
     }

@@ -42,6 +42,11 @@ impl MicroUsd {
 }
 
 impl PerHour {
+    /// To the nearest millionth; none for what is negative, no number, or above [`MAX_USD`].
+    pub fn from_usd(usd: f64) -> Option<PerHour> {
+        MicroUsd::from_usd(usd).map(|amount| PerHour(amount.0))
+    }
+
     /// For so many device microseconds, to the nearest millionth of a dollar.
     pub fn over(self, device_micros: u128) -> MicroUsd {
         MicroUsd(self.0).share(device_micros, HOUR_MICROS)

@@ -38,7 +38,7 @@ pub struct Tuning {
     pub weight: Weight,
     /// For how long devices are expected to stay with a job: what a start costs is spread over it.
     pub horizon: Span,
-    /// Dollars per device and hour by pool; where there is none, a device counts one dollar.
+    /// Dollars per device and hour by pool; where there is none, those of the fleet.
     pub prices: Vec<f64>,
 }
 
@@ -94,7 +94,7 @@ impl Tuning {
         let offer = |choice: &Choice| {
             let kept = if holds(state, job, choice) { 1.0 } else { factor };
             let worth = weight * self.worth(kept * choice.rate / per_device);
-            Offer { choice: *choice, worth, cost: self.price(choice) * f64::from(choice.devices) }
+            Offer { choice: *choice, worth, cost: self.price(state, choice) * f64::from(choice.devices) }
         };
         let offers = choices.iter().map(offer).collect();
         Claim { index, offers, nothing: weight * self.worth(0.0), granted: None }
@@ -124,7 +124,9 @@ impl Tuning {
         }
     }
 
-    fn price(&self, choice: &Choice) -> f64 {
-        self.prices.get(choice.pool.index()).copied().filter(|price| *price > 0.0).unwrap_or(1.0)
+    fn price(&self, state: &State, choice: &Choice) -> f64 {
+        let own = self.prices.get(choice.pool.index()).copied();
+        // What is free is not worth infinitely much.
+        own.unwrap_or_else(|| state.fleet.costs.weight(choice.pool)).max(1e-6)
     }
 }

@@ -205,8 +205,7 @@ mod tests {
 
     /// Two private devices at 0.5 $/h, on-demand ones at 1 $/h and spot at 0.3 $/h; egress at 0.1 $/GB.
     fn cluster() -> Fleet {
-        let zone =
-            |name: &str, trust| Zone { name: ZoneId::new(name).unwrap(), trust, owner: "us".to_owned() };
+        let zone = |name: &str, trust| Zone::new(ZoneId::new(name).unwrap(), trust, "us");
         let pool = |name: &str, zone, terms| Pool {
             name: name.to_owned(),
             zone: ZoneIndex(zone),

@@ -57,6 +57,8 @@ pub struct Format {
     pub what: &'static str,
     /// The folder whose files belong to a trace, relative to the trace's own; none: it is one file.
     pub folder: Option<&'static str>,
+    /// The trace is made from settings: they stand in the place of a path.
+    pub is_settings: bool,
     read: Reader,
 }
 
@@ -72,7 +74,7 @@ impl Format {
         what: &'static str,
         read: fn(&str) -> Result<Workload, TraceError>,
     ) -> Format {
-        Format { name, what, folder: None, read: Reader::Alone(read) }
+        Format { name, what, folder: None, is_settings: false, read: Reader::Alone(read) }
     }
 }
 
@@ -85,15 +87,18 @@ pub const FORMATS: &[Format] = &[
         "any CSV; `submit`, `duration` and `gpus` say which columns hold them",
         columns::read,
     ),
-    Format::alone(
-        "synthetic",
-        "made up from settings such as jobs=500,rate=6; no outside data",
-        synthetic::read,
-    ),
+    Format {
+        name: "synthetic",
+        what: "made up from settings such as jobs=500,rate=6; no outside data",
+        folder: None,
+        is_settings: true,
+        read: Reader::Alone(synthetic::read),
+    },
     Format {
         name: "pollux",
         what: "Pollux's workload CSV, with the profiles of its applications; times in s",
         folder: Some("../profiles"),
+        is_settings: false,
         read: Reader::WithFolder(pollux::read),
     },
 ];

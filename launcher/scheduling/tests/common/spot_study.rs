@@ -130,10 +130,8 @@ pub(crate) fn run(source: &Source, strategy: &str, deadline_hours: u64, start: u
 
 /// An on-demand pool and a spot pool for each history, each in a zone of its own.
 fn cloud(histories: &[History], devices: u32) -> Fleet {
-    let zone = |index: usize| Zone {
-        name: ZoneId::new(format!("zone-{index}")).expect("a name"),
-        trust: Trust::Public,
-        owner: "cloud".to_owned(),
+    let zone = |index: usize| {
+        Zone::new(ZoneId::new(format!("zone-{index}")).expect("a name"), Trust::Public, "cloud")
     };
     let pool = |index: u8, terms, nodes| Pool {
         name: format!("pool-{index}"),

@@ -276,16 +276,16 @@ fn not_here(shard: &ShardId, places: &[std::path::PathBuf]) -> PrepareError {
 }
 
 fn known_zones(assignment: &Assignment) -> Cluster {
-    let zone = |zone: &hcrun_protocol::control::AssignedZone| Zone {
-        name: zone.name.clone(),
-        trust: if zone.private { Trust::Private } else { Trust::Public },
-        owner: zone.owner.clone(),
+    let zone = |zone: &hcrun_protocol::control::AssignedZone| {
+        let trust = if zone.private { Trust::Private } else { Trust::Public };
+        Zone::new(zone.name.clone(), trust, zone.owner.clone())
     };
     Cluster {
         zones: assignment.zones.iter().map(zone).collect(),
         pools: Vec::new(),
         launcher_zone: None,
         network: Network::default(),
+        prices: None,
     }
 }
 
