@@ -1,5 +1,4 @@
 //! Spot under deadlines, on a fixed sample of the study of `examples/spot.rs`: nobody is ever late, and `deadline` pays least.
-#![expect(clippy::print_stderr, reason = "a test that skips says so")]
 
 use std::path::{Path, PathBuf};
 
