@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod free;
 pub mod job;
 mod plan;
+pub mod scaling;
 pub mod simulator;
 #[cfg_attr(not(test), expect(dead_code, reason = "strategies that solve programs come next"))]
 mod solver;
