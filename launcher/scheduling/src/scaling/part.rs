@@ -26,6 +26,30 @@ pub(super) const EXCHANGE: &[Term] = &[Term::Exchanging, Term::Bytes, Term::Peer
 pub(super) const REST: &[Term] = &[Term::Fixed, Term::Workers];
 
 impl Term {
+    /// In JSON.
+    pub fn key(self) -> &'static str {
+        match self {
+            Term::Fixed => "fixed_s",
+            Term::Samples => "per_sample_s",
+            Term::Exchanging => "per_exchange_s",
+            Term::Bytes => "per_byte_s",
+            Term::Peers => "per_peer_s",
+            Term::Workers => "per_worker_s",
+        }
+    }
+
+    /// For people: `1.20 ms per sample of a worker`.
+    pub fn words(self, constant: f64) -> String {
+        let milliseconds = constant * 1e3;
+        match self {
+            Term::Fixed | Term::Exchanging => format!("{milliseconds:.3} ms"),
+            Term::Samples => format!("{milliseconds:.3} ms per sample of a worker"),
+            Term::Bytes => format!("{:.3} ms per MB that a worker sends", milliseconds * 1e6),
+            Term::Peers => format!("{milliseconds:.3} ms per other worker"),
+            Term::Workers => format!("{milliseconds:.3} ms per worker"),
+        }
+    }
+
     fn of(self, shape: &Shape) -> f64 {
         let workers = f64::from(shape.workers);
         match self {
