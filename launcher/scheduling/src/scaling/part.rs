@@ -12,8 +12,8 @@ pub enum Term {
     Samples,
     /// Seconds per step as soon as there are two workers.
     Exchanging,
-    /// Seconds per byte that a worker sends: `2 (n - 1) / n` of the gradients, as in any all-reduce that sends as
-    /// little as possible.
+    /// Seconds per byte that a worker sends, before a codec packs it: `2 (n - 1) / n` of the gradients, as in any
+    /// all-reduce that sends as little as possible.
     Bytes,
     /// Seconds per other worker.
     Peers,
@@ -44,7 +44,7 @@ impl Term {
         match self {
             Term::Fixed | Term::Exchanging => format!("{milliseconds:.3} ms"),
             Term::Samples => format!("{milliseconds:.3} ms per sample of a worker"),
-            Term::Bytes => format!("{:.3} ms per MB that a worker sends", milliseconds * 1e6),
+            Term::Bytes => format!("{:.3} ms per MB that a worker sends, before packing", milliseconds * 1e6),
             Term::Peers => format!("{milliseconds:.3} ms per other worker"),
             Term::Workers => format!("{milliseconds:.3} ms per worker"),
         }
