@@ -12,7 +12,7 @@ mod part;
 
 pub use part::{Part, Term};
 
-use part::{COMPUTE, EXCHANGE, REST};
+use part::{COMPUTE, Chosen, EXCHANGE, REST};
 
 /// What of a size the time of its steps depends on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,8 +49,9 @@ pub struct Predicted {
     pub compute_s: f64,
     pub exchange_s: f64,
     pub rest_s: f64,
-    /// Relative, of the step: 0.1 is 10 %. The larger of the model's [`Model::error`] and the standard error of this
-    /// very prediction when sizes are left out (jackknife), which grows with the distance from what was measured.
+    /// Relative, of the step: 0.1 is 10 %. The largest of the model's [`Model::error`], the standard error of this very
+    /// prediction when sizes are left out (jackknife), and how far other choices of terms are off that predict measured
+    /// sizes nearly as well; the latter two grow with the distance from what was measured.
     pub error: f64,
 }
 
@@ -72,17 +73,10 @@ pub const MIN_SIZES: usize = 3;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    parts: Parts,
-    /// The model without one size each.
-    folds: Vec<Parts>,
+    compute: Chosen,
+    exchange: Chosen,
+    rest: Chosen,
     error: f64,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Parts {
-    compute: Part,
-    exchange: Part,
-    rest: Part,
 }
 
 impl Model {
@@ -99,18 +93,18 @@ impl Model {
             let times: Vec<f64> = points.iter().map(of).collect();
             part::choose(candidates, &rows, &times)
         };
-        let (compute, compute_folds) = pick(COMPUTE, |point| point.compute_s);
-        let (exchange, exchange_folds) = pick(EXCHANGE, |point| point.exchange_s);
-        let (rest, rest_folds) = pick(REST, |point| point.rest_s);
-        let folds = compute_folds.into_iter().zip(exchange_folds).zip(rest_folds);
-        let folds: Vec<Parts> =
-            folds.map(|((compute, exchange), rest)| Parts { compute, exchange, rest }).collect();
-        let errors = points.iter().zip(&folds).map(|(point, fold)| {
-            let error = fold.step_s(&point.shape) / point.step_s() - 1.0;
+        let mut model = Model {
+            compute: pick(COMPUTE, |point| point.compute_s),
+            exchange: pick(EXCHANGE, |point| point.exchange_s),
+            rest: pick(REST, |point| point.rest_s),
+            error: 0.0,
+        };
+        let errors = points.iter().enumerate().map(|(left_out, point)| {
+            let error = model.fold(left_out, &point.shape) / point.step_s() - 1.0;
             error * error
         });
-        let error = (errors.sum::<f64>() / points.len() as f64).sqrt();
-        Ok(Model { parts: Parts { compute, exchange, rest }, folds, error })
+        model.error = (errors.sum::<f64>() / points.len() as f64).sqrt();
+        Ok(model)
     }
 
     /// Relative error of a step's time at a size that was left out: the root of the mean square over the sizes.
@@ -119,40 +113,42 @@ impl Model {
     }
 
     pub fn compute(&self) -> &Part {
-        &self.parts.compute
+        &self.compute.part
     }
 
     pub fn exchange(&self) -> &Part {
-        &self.parts.exchange
+        &self.exchange.part
     }
 
     pub fn rest(&self) -> &Part {
-        &self.parts.rest
+        &self.rest.part
     }
 
     pub fn predict(&self, shape: &Shape) -> Predicted {
-        let seconds = |part: &Part| part.seconds(shape);
-        let parts = &self.parts;
-        let (compute_s, exchange_s, rest_s) =
-            (seconds(&parts.compute), seconds(&parts.exchange), seconds(&parts.rest));
+        let [compute_s, exchange_s, rest_s] = self.parts().map(|chosen| chosen.part.seconds(shape));
         let step_s = compute_s + exchange_s + rest_s;
-        let error = self.error.max(self.jackknife(shape) / step_s);
+        let doubt: f64 = self.parts().iter().map(|chosen| chosen.doubt(shape)).sum();
+        let error = self.error.max(self.jackknife(shape) / step_s).max(doubt / step_s);
         Predicted { compute_s, exchange_s, rest_s, error }
+    }
+
+    fn parts(&self) -> [&Chosen; 3] {
+        [&self.compute, &self.exchange, &self.rest]
+    }
+
+    /// Seconds of a step by the fit without one size.
+    fn fold(&self, left_out: usize, shape: &Shape) -> f64 {
+        self.parts().iter().map(|chosen| chosen.folds[left_out].seconds(shape)).sum()
     }
 
     /// Standard error of a predicted step in seconds.
     fn jackknife(&self, shape: &Shape) -> f64 {
-        let steps: Vec<f64> = self.folds.iter().map(|fold| fold.step_s(shape)).collect();
+        let steps: Vec<f64> =
+            (0..self.compute.folds.len()).map(|left_out| self.fold(left_out, shape)).collect();
         let count = steps.len() as f64;
         let mean = steps.iter().sum::<f64>() / count;
         let squares: f64 = steps.iter().map(|step| (step - mean) * (step - mean)).sum();
         ((count - 1.0) / count * squares).sqrt()
-    }
-}
-
-impl Parts {
-    fn step_s(&self, shape: &Shape) -> f64 {
-        self.compute.seconds(shape) + self.exchange.seconds(shape) + self.rest.seconds(shape)
     }
 }
 
@@ -252,6 +248,17 @@ mod tests {
         assert!(model.compute().constants().all(|(_, constant)| constant > 0.0));
         assert!(model.predict(&shape(512)).compute_s >= 0.0);
         assert!(model.error() > 0.1, "{}", model.error());
+    }
+
+    /// Two sizes that exchange cannot tell a constant wait from one that grows with the workers; far away they differ.
+    #[test]
+    fn what_the_sizes_cannot_tell_apart_is_part_of_the_error() {
+        let points = [(1, 0.0), (2, 4e-3), (4, 8e-3)]
+            .map(|(workers, exchange_s)| Measured { exchange_s, ..truth(shape(workers)) });
+        let model = Model::fit(&points).unwrap();
+        let error = |workers: u32| model.predict(&shape(workers)).error;
+        assert!(error(64) > 2.0 * error(8), "{} at 64, {} at 8", error(64), error(8));
+        assert!(error(64) > 0.3, "{}", error(64));
     }
 
     /// With a constant part per worker, what is fixed and what comes with samples cannot be told apart.

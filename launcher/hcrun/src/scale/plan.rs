@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn workers_are_spread_as_the_job_file_spreads_them() {
         let pools = |counts: &[(&str, u16)]| -> Vec<(PoolId, u16)> {
-            counts.iter().map(|(pool, count)| (PoolId::new(pool).unwrap(), *count)).collect()
+            counts.iter().map(|(pool, count)| (PoolId::new(*pool).unwrap(), *count)).collect()
         };
         for (own, workers, expected) in [
             (&[("a", 2), ("b", 2)][..], 4, "a 2 + b 2"),

@@ -100,7 +100,7 @@ pub(super) fn model_words(experiment: &Experiment, model: &Model) -> Vec<String>
             part("rest", model.rest())
         ),
         format!(
-            "error: of steps at measured sizes, each left out of the fit in turn: {} (root mean square); a prediction's own is at least that",
+            "error of steps at measured sizes, each left out of the fit in turn: {} (root mean square); a prediction's own is at least that, and more where sizes leave open what a step depends on",
             percent(model.error())
         ),
         format!(

@@ -109,38 +109,66 @@ impl Row {
     }
 }
 
-/// The choice among `candidates` that predicts sizes left out best, fitted to all sizes, and without each. A term more
-/// must pay: exact data would fit any.
-pub(super) fn choose(candidates: &[Term], rows: &[Row], times: &[f64]) -> (Part, Vec<Part>) {
-    let informative =
-        rows.iter().filter(|row| candidates.iter().any(|term| term.of(&row.shape) > 0.0)).count();
-    let most = informative.saturating_sub(1).max(1);
-    let mut choices: Vec<Vec<Term>> = (1..1usize << candidates.len())
-        .map(|bits| {
-            let chosen = candidates.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1);
-            chosen.map(|(_, term)| *term).collect()
+/// What a part of the step is made of, as far as the measured sizes tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Chosen {
+    pub(super) part: Part,
+    /// Without each size.
+    pub(super) folds: Vec<Part>,
+    /// Other choices of terms that predict sizes left out nearly as well.
+    pub(super) rivals: Vec<Part>,
+}
+
+impl Chosen {
+    /// Seconds by which the rivals are off, at most.
+    pub(super) fn doubt(&self, shape: &Shape) -> f64 {
+        let seconds = self.part.seconds(shape);
+        self.rivals.iter().map(|rival| (rival.seconds(shape) - seconds).abs()).fold(0.0, f64::max)
+    }
+}
+
+/// The choice among `candidates` that predicts sizes left out best. A term more must pay: exact data would fit any.
+pub(super) fn choose(candidates: &[Term], rows: &[Row], times: &[f64]) -> Chosen {
+    let tried: Vec<(f64, Part, Vec<Part>)> = choices(candidates, rows)
+        .map(|choice| {
+            let without = |index| Part::fit(&choice, rows, times, Some(index));
+            let folds: Vec<Part> = (0..rows.len()).map(without).collect();
+            let error = |(index, fold): (usize, &Part)| {
+                let error = (fold.seconds(&rows[index].shape) - times[index]) / rows[index].step_s;
+                error * error
+            };
+            (folds.iter().enumerate().map(error).sum(), Part::fit(&choice, rows, times, None), folds)
         })
-        .filter(|choice: &Vec<Term>| choice.len() <= most)
         .collect();
-    choices.sort_by_key(Vec::len);
-    let mut best: Option<(f64, Vec<Term>, Vec<Part>)> = None;
-    for choice in choices {
-        let without = |index| Part::fit(&choice, rows, times, Some(index));
-        let folds: Vec<Part> = (0..rows.len()).map(without).collect();
-        let error = |(index, fold): (usize, &Part)| {
-            let error = (fold.seconds(&rows[index].shape) - times[index]) / rows[index].step_s;
-            error * error
-        };
-        let error: f64 = folds.iter().enumerate().map(error).sum();
-        if best.as_ref().is_none_or(|(least, ..)| error < least * WORTH_A_TERM - NOISE) {
-            best = Some((error, choice, folds));
+    let (mut best, mut least) = (0, f64::INFINITY);
+    for (index, (error, ..)) in tried.iter().enumerate() {
+        if *error < least * WORTH_A_TERM - NOISE {
+            (best, least) = (index, *error);
         }
     }
-    let (_, choice, folds) = best.unwrap_or_default();
-    (Part::fit(&choice, rows, times, None), folds)
+    let near = |(error, ..): &&(f64, Part, Vec<Part>)| *error <= least * NEAR + NOISE;
+    let rivals = tried.iter().filter(near).map(|(_, part, _)| part.clone()).collect();
+    let (_, part, folds) = tried[best].clone();
+    Chosen { part, folds, rivals }
+}
+
+/// Fewer terms first; never more than the sizes can tell apart with one left out.
+fn choices(candidates: &[Term], rows: &[Row]) -> impl Iterator<Item = Vec<Term>> {
+    let says = |row: &&Row| candidates.iter().any(|term| term.of(&row.shape) > 0.0);
+    let most = rows.iter().filter(says).count().saturating_sub(1).max(1);
+    let chosen = |bits: usize| {
+        let chosen = candidates.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1);
+        chosen.map(|(_, term)| *term).collect::<Vec<Term>>()
+    };
+    let mut choices: Vec<Vec<Term>> = (1..1usize << candidates.len()).map(chosen).collect();
+    choices.retain(|choice| choice.len() <= most);
+    choices.sort_by_key(Vec::len);
+    choices.into_iter()
 }
 
 /// Part of the squared error that may be left after another choice.
 const WORTH_A_TERM: f64 = 0.99;
+/// Choices whose error is at most twice the least, here squared, cannot be told from the best.
+const NEAR: f64 = 4.0;
 /// Squared relative errors below are those of arithmetic.
 const NOISE: f64 = 1e-18;
