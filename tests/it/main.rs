@@ -11,4 +11,5 @@ mod inputs;
 mod ledger;
 mod residency;
 mod resume;
+mod scale;
 mod watch;

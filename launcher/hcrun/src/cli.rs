@@ -47,6 +47,8 @@ pub enum Verb {
     Plan(JobArgs),
     /// Train a job
     Run(RunArgs),
+    /// Train a job with several numbers of workers on this machine, and report how its speed grows with them
+    Scale(ScaleArgs),
     /// Show the state of a run
     Status(RunName),
     /// Print the logs of a run
@@ -129,6 +131,32 @@ pub struct RunArgs {
     pub job: JobArgs,
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Numbers of workers, spread over the job's pools as the job file spreads them
+    #[arg(long, value_name = "N,…", value_delimiter = ',', required = true,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Vec<u16>,
+    /// How often each number is run
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// Let the global batch grow with the workers (weak scaling) [default: it stays as in the job file]
+    #[arg(long)]
+    pub weak: bool,
+    /// Also predict these numbers of workers, each on a core of its own, from at least three that are run
+    #[arg(long, value_name = "N,…", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub predict: Vec<u32>,
+    /// Where one row per run goes
+    #[arg(long, value_name = "FILE", default_value = "scaling.csv")]
+    pub csv: PathBuf,
+    /// Where the report goes
+    #[arg(long, value_name = "FILE", default_value = "scaling.html")]
+    pub report: PathBuf,
 }
 
 /// How the coordinator is reached.

@@ -19,6 +19,7 @@ pub mod prepare;
 pub mod report;
 mod run;
 pub mod run_dir;
+mod scale;
 pub mod settings;
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ pub mod goodput;
 pub mod job;
 pub mod packing;
 mod plan;
+pub mod scaling;
 pub mod simulator;
 mod solver;
 pub mod state;

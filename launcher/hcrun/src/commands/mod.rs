@@ -14,6 +14,7 @@ mod probe_gpu;
 mod report;
 mod resume;
 mod run;
+mod scale;
 mod shard;
 mod simulate;
 mod status;
@@ -32,6 +33,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
     let global = command_line.global;
     match command_line.verb {
         Verb::Run(args) => return run::run(&args, &global, output),
+        Verb::Scale(args) => return scale::scale(&args, &global, output),
         Verb::Resume(args) => return resume::resume(&args, &global, output),
         Verb::Predict(args) => predict::predict(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),

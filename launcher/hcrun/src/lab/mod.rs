@@ -10,10 +10,10 @@ mod table;
 
 use std::path::Path;
 
-pub(crate) use inputs::{Inputs, read};
+pub(crate) use inputs::{Inputs, quoted, read};
 pub(crate) use metrics::{METRICS, Metric};
 pub(crate) use sweep::{Results, sweep};
-pub(crate) use table::{Document, text, to_csv};
+pub(crate) use table::{Document, aligned, text, to_csv};
 
 use crate::codes;
 use crate::failure::{Failure, Result};

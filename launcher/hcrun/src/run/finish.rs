@@ -21,8 +21,7 @@ pub(super) fn finish(
     resumed_from: Option<Step>,
     status: Status,
     failure: Option<Failure>,
-    output: &Output,
-) -> Result<ExitCode> {
+) -> Result<Summary> {
     let summary = summary(prepared, recorder, resumed_from, status, failure.as_ref());
     let written = dir.write(files::SUMMARY, crate::output::to_json(&summary).as_bytes());
     let written = written.and_then(|()| crate::report::write(dir));
@@ -31,8 +30,13 @@ pub(super) fn finish(
         return Err(failure);
     }
     written?;
-    output.answer(&summary, || words(&summary, dir));
-    Ok(ExitCode::SUCCESS)
+    Ok(summary)
+}
+
+/// The last words of a run that succeeded.
+pub(super) fn answer(summary: &Summary, dir: &RunDir, output: &Output) -> ExitCode {
+    output.answer(summary, || words(summary, dir));
+    ExitCode::SUCCESS
 }
 
 fn summary(

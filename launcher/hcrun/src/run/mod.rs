@@ -39,7 +39,7 @@ use crate::control_socket::{ControlServer, LiveStatus, Request};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::prepare::Prepared;
-use crate::report::{Mode, Progress};
+use crate::report::{Mode, Progress, Summary};
 use crate::run_dir::{LockedRunDir, RunDir, files, unwritable};
 
 use assign::Start;
@@ -54,18 +54,30 @@ use stop::StopRequest;
 pub(crate) use assign::build;
 pub(crate) use keeper::keep;
 
-/// Trains a prepared job in a run directory of its own.
+/// Trains a prepared job in a run directory of its own, and answers with its summary.
 pub(crate) fn start(
     prepared: &Prepared,
     serve: &ServeArgs,
     runs_dir: &Path,
     output: &Output,
 ) -> Result<ExitCode> {
+    let (dir, summary) = train(prepared, serve, runs_dir, output)?;
+    Ok(finish::answer(&summary, &dir, output))
+}
+
+/// Trains a prepared job in a run directory of its own.
+pub(crate) fn train(
+    prepared: &Prepared,
+    serve: &ServeArgs,
+    runs_dir: &Path,
+    output: &Output,
+) -> Result<(RunDir, Summary)> {
     check_serving(prepared, serve)?;
     let job = job_id()?;
     let dir = RunDir::create(runs_dir, &prepared.file.job.name, job.0)?;
     prepared.save(&dir)?;
-    execute(prepared, serve, &dir, job, None, output)
+    let summary = execute(prepared, serve, &dir, job, None, output)?;
+    Ok((dir.dir.clone(), summary))
 }
 
 /// Goes on from a checkpoint in the same run directory.
@@ -79,7 +91,8 @@ pub(crate) fn resume(
     check_serving(prepared, serve)?;
     let job = job_id()?;
     prepared.save(dir)?;
-    execute(prepared, serve, dir, job, Some(checkpoint), output)
+    let summary = execute(prepared, serve, dir, job, Some(checkpoint), output)?;
+    Ok(finish::answer(&summary, dir, output))
 }
 
 /// Unique per run, also on hosts that start two at once.
@@ -94,7 +107,7 @@ fn job_id() -> Result<JobId> {
 }
 
 /// Where workers elsewhere are planned, somebody has to start them and they have to reach this host.
-fn check_serving(prepared: &Prepared, serve: &ServeArgs) -> Result<()> {
+pub(crate) fn check_serving(prepared: &Prepared, serve: &ServeArgs) -> Result<()> {
     let manual = prepared.plan.placement.workers.iter().find(|worker| !is_local(prepared, &worker.slot));
     match manual {
         Some(worker) if !serve.wait_for_workers => Err(Failure::new(
@@ -124,7 +137,7 @@ fn execute(
     job: JobId,
     checkpoint: Option<Checkpoint>,
     output: &Output,
-) -> Result<ExitCode> {
+) -> Result<Summary> {
     // It will hold the keys of the zones' authorities.
     hcrun_worker::process::keep_memory_private().map_err(|error| {
         Failure::new(&codes::INTERNAL, "the memory of this process cannot be kept out of core files")
@@ -166,7 +179,7 @@ fn execute(
         }
         Err(failure) => (crate::report::Status::Failed, Some(failure)),
     };
-    finish::finish(prepared, dir, &recorder, resumed_from, status, failure, output)
+    finish::finish(prepared, dir, &recorder, resumed_from, status, failure)
 }
 
 /// A checkpoint that is being written when the run ends gets this long; broken off it does no harm.
