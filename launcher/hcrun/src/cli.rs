@@ -44,7 +44,7 @@ pub enum Verb {
     /// Check this machine: cores, memory, UDP, limits, run directory
     Doctor(DoctorArgs),
     /// Say who would run where, which shard is held where, and how many bytes would cross each border
-    Plan(JobArgs),
+    Plan(PlanArgs),
     /// Train a job
     Run(RunArgs),
     /// Train a job with several numbers of workers on this machine, and report how its speed grows with them
@@ -117,6 +117,11 @@ pub struct JobArgs {
     /// Change one setting of the job file: `--set train.steps=500` (may be repeated)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Who chooses the pools of a job's workers: the same for `plan` and `run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ChooseArgs {
     /// Let this strategy choose the pools of the job's workers instead of the job file
     #[arg(long, value_name = "NAME")]
     pub strategy: Option<String>,
@@ -126,9 +131,19 @@ pub struct JobArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub choose: ChooseArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub job: JobArgs,
+    #[command(flatten)]
+    pub choose: ChooseArgs,
     #[command(flatten)]
     pub serve: ServeArgs,
 }

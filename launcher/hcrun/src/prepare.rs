@@ -13,7 +13,7 @@ use hcrun_protocol::manifest::{Column, ShardManifest};
 use hcrun_protocol::plan::Plan;
 use hcrun_scheduling::{Choice, Constraint, Infeasible, Inputs};
 
-use crate::cli::JobArgs;
+use crate::cli::{ChooseArgs, JobArgs};
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::job_file::{JobFile, resolved_toml};
@@ -44,13 +44,18 @@ pub struct ModelInputs {
 }
 
 pub fn prepare(args: &JobArgs) -> Result<Prepared> {
+    prepare_chosen(args, &ChooseArgs::default())
+}
+
+/// As [`prepare`], with the pools of the workers chosen by a strategy if one is named.
+pub fn prepare_chosen(args: &JobArgs, by: &ChooseArgs) -> Result<Prepared> {
     let mut file = JobFile::from_args(args)?;
     let cluster = cluster_file::load(args.cluster.as_deref(), &file.directory())?;
     let manifests = manifests::load(&file, &cluster)?;
     let model =
         model_inputs(&file.job, &manifests).map_err(|failure| failure.at(file.path.display().to_string()))?;
-    let choice = match &args.strategy {
-        Some(strategy) => Some(choose(&file, &cluster, &manifests, &model, strategy, args.workers)?),
+    let choice = match &by.strategy {
+        Some(strategy) => Some(choose(&file, &cluster, &manifests, &model, strategy, by.workers)?),
         None => None,
     };
     if let Some(choice) = &choice {
@@ -172,14 +177,7 @@ impl Prepared {
 
 /// What a run started from, with changes laid over it: for `resume`.
 pub fn prepare_run(run: &RunDir, set: &[String]) -> Result<Prepared> {
-    prepare(&JobArgs {
-        job: run.file(files::JOB),
-        cluster: None,
-        seed: None,
-        set: set.to_vec(),
-        strategy: None,
-        workers: None,
-    })
+    prepare(&JobArgs { job: run.file(files::JOB), cluster: None, seed: None, set: set.to_vec() })
 }
 
 #[cfg(test)]
@@ -188,7 +186,7 @@ mod tests {
 
     fn args(example: &str) -> JobArgs {
         let job = format!("{}/../../examples/{example}/job.toml", env!("CARGO_MANIFEST_DIR"));
-        JobArgs { job: job.into(), cluster: None, seed: None, set: Vec::new(), strategy: None, workers: None }
+        JobArgs { job: job.into(), cluster: None, seed: None, set: Vec::new() }
     }
 
     #[test]

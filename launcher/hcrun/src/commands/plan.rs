@@ -6,15 +6,15 @@ use hcrun_protocol::plan::{Plan, Traffic};
 use hcrun_scheduling::{Choice, Rejected};
 use serde::Serialize;
 
-use crate::cli::{Global, JobArgs};
+use crate::cli::{Global, PlanArgs};
 use crate::failure::Result;
 use crate::measured::{self, Measured};
 use crate::output::Output;
 use crate::prepare;
 use crate::report::format::{count, percent, plural, traffic_total};
 
-pub(crate) fn plan(args: &JobArgs, global: &Global, output: &Output) -> Result<()> {
-    let prepared = prepare::prepare(args)?;
+pub(crate) fn plan(args: &PlanArgs, global: &Global, output: &Output) -> Result<()> {
+    let prepared = prepare::prepare_chosen(&args.job, &args.choose)?;
     let (plan, choice) = (&prepared.plan, prepared.choice.as_ref());
     let measured = measured::of(&global.runs_dir, plan);
     let answer = Answer { plan, choice, measured: measured.as_ref() };
@@ -203,14 +203,14 @@ fn trust(trust: hcrun_protocol::cluster::Trust) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::JobArgs;
 
     #[test]
     fn the_plans_of_the_examples_are_as_recorded() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         for example in ["gpt", "hospital", "bank", "factory"] {
             let job = format!("{root}/examples/{example}/job.toml").into();
-            let args =
-                JobArgs { job, cluster: None, seed: None, set: Vec::new(), strategy: None, workers: None };
+            let args = JobArgs { job, cluster: None, seed: None, set: Vec::new() };
             let text = to_text(&prepare::prepare(&args).unwrap().plan);
             let golden = format!("{}/testdata/plans/{example}.txt", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("HCRUN_BLESS").is_some() {
