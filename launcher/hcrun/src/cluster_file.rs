@@ -200,8 +200,8 @@ slots = 4
             (
                 "slots = 4",
                 "slots = 0",
-                "HC2005 cluster.toml:8:9 | `pool[0].slots` must be a whole number between 1 and 1024, not 0 | give \
-                 `pool[0].slots` a whole number between 1 and 1024",
+                "HC2005 cluster.toml:8:9 | `pool[0].slots` must be a whole number between 1 and 65535, not 0 | give \
+                 `pool[0].slots` a whole number between 1 and 65535",
             ),
         ];
         for (from, to, expected) in cases {

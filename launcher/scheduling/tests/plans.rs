@@ -315,11 +315,7 @@ fn a_public_zone_without_movable_data_is_warned_about() {
 #[test]
 fn internal_shards_stay_with_their_owner() {
     let mut case = case();
-    let zone = |name: &str, trust, owner: &str| Zone {
-        name: ZoneId::new(name).unwrap(),
-        trust,
-        owner: owner.to_owned(),
-    };
+    let zone = |name: &str, trust, owner: &str| Zone::new(ZoneId::new(name).unwrap(), trust, owner);
     let pool = |name: &str| Pool {
         name: PoolId::new(name).unwrap(),
         zone: ZoneId::new(name).unwrap(),
@@ -333,6 +329,7 @@ fn internal_shards_stay_with_their_owner() {
         ],
         pools: vec![pool("here"), pool("there"), pool("them")],
         launcher_zone: None,
+        prices: None,
         network: hcrun_protocol::cluster::Network::default(),
     };
     assert_eq!(case.cluster.pools[0].backend, Backend::Local);
