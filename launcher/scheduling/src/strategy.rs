@@ -13,6 +13,7 @@
 
 mod displace;
 mod joint;
+mod parts;
 mod queue;
 mod walk;
 

@@ -1,6 +1,7 @@
 //! The strategies by name, and the stages that they are made of.
 
 mod admit;
+mod classes;
 mod modes;
 mod orders;
 mod places;
@@ -9,6 +10,7 @@ mod sizes;
 use hcrun_protocol::time::Span;
 
 pub use admit::FitsFleet;
+pub use classes::ByClass;
 pub use modes::AnyTerms;
 pub use orders::{Attained, Remaining, Submission};
 pub use places::Pack;
@@ -31,6 +33,11 @@ pub const ALL: &[About] = &[
     About { name: "srtf", what: "shortest remaining time first, preemptive", make: srtf },
     About { name: "srsf", what: "shortest remaining service (time x devices) first, preemptive", make: srsf },
     About { name: "las", what: "least attained service first, in two queues as Tiresias", make: las },
+    About {
+        name: "classes",
+        what: "by class, then submission; a higher class displaces a lower one",
+        make: classes,
+    },
 ];
 
 /// The names of all strategies, for messages.
@@ -75,4 +82,9 @@ fn las(name: &'static str) -> Strategy {
     // 16 device hours, the threshold of Tiresias in Pollux's comparison.
     let order = Attained::new(Span::from_secs(16 * 3_600));
     Strategy::new(name, stages(order), Discipline::Skip, Preemption::ByOrder, Pace::Events)
+}
+
+fn classes(name: &'static str) -> Strategy {
+    let preemption = Preemption::ByClass { min_runtime: Span(0) };
+    Strategy::new(name, stages(ByClass), Discipline::Skip, preemption, Pace::Events)
 }

@@ -1,6 +1,6 @@
 //! A decision over all jobs at once: running jobs are resized, paused or left alone, waiting ones started.
 
-use super::{Action, Decision, Reason, Strategy, Want};
+use super::{Action, Decision, Reason, Strategy, Want, parts};
 use crate::job::JobIndex;
 use crate::state::{Job, Phase, State};
 
@@ -34,7 +34,7 @@ impl Strategy {
         let (mut moves, mut starts) = (Vec::new(), Vec::new());
         for (index, want) in placing {
             let job = state.job(index);
-            let placed = self.place.place(state, &free, job, &want);
+            let placed = parts::place(&mut *self.place, state, &free, job, &want);
             if let Some(allocation) = &placed {
                 free.take(&state.fleet, allocation);
             }

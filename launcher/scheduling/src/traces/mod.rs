@@ -1,5 +1,6 @@
 //! Traces of jobs, as their authors publish them.
 
+pub mod hcrun;
 mod muri;
 mod philly;
 mod table;
@@ -27,6 +28,7 @@ pub struct Format {
 }
 
 pub const FORMATS: &[Format] = &[
+    Format { name: "hcrun", what: "what `hcrun record` writes; times in s", read: hcrun::read },
     Format { name: "muri", what: "Muri's trace-data CSV; times in ms", read: muri::read },
     Format { name: "philly", what: "Philly flattened to CSV, as in AdaptDL", read: philly::read },
 ];
