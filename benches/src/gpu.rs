@@ -3,15 +3,14 @@
 //! Needs nothing but this program and, where there is no NVRTC, a folder of cubins: sources, checks and the script
 //! for PyTorch are inside.
 
-use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, fmt, fs, process, thread};
+use std::{env, fmt, fs};
 
 use anyhow::{Context, ensure};
 use hcrun_kernel_checks::cases;
-use hcrun_kernels::cuda::{Code, CudaDevice, Sources, probe};
+use hcrun_kernels::cuda::{Code, CudaDevice, Sources, leave, probe};
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
 use hcrun_kernels::device::Device;
 use hcrun_kernels::launch::KERNELS;
@@ -24,17 +23,21 @@ mod bounds;
 mod measured;
 mod peer;
 mod report;
+mod setups;
+mod watch;
 
 use report::{CheckResult, Report};
+use watch::Watch;
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask gpu [--kernels DIR] [--python PATH] [--out DIR] [--limit-s N] [--index N]
+usage: cargo xtask gpu [--kernels DIR] [--python PATH] [--out DIR] [--limit-s N] [--index N] [--elems N]
   all kernel checks on a GPU against the CPU, bit for bit, and the time of each kernel against the card's own copy
   --kernels  folder of cubins, as `cargo xtask kernels` writes it, for machines without NVRTC
   --python   a Python with torch, whose fused AdamW is measured too
   --out      where gpu-<card>-<date>.json goes [default: benches/results, else here]
   --limit-s  ends after as many seconds; what did not fit is listed, and it ends with 3 [default: 450]
   --index    which GPU [default: 0]
+  --elems    elements of the arena that is measured, at least 4096 [default: 67108864, more than any cache holds]
   without a GPU it says why and ends with 4";
 
 /// Nothing was wrong, but not all that was asked for is known.
@@ -55,11 +58,18 @@ struct Wanted {
     out: PathBuf,
     limit: Duration,
     index: u32,
+    elems: usize,
 }
 
 pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
     let wanted = wanted(&mut words)?;
-    let start = Instant::now();
+    let end = Instant::now() + wanted.limit;
+    // None until there is a card to report of.
+    let report = Arc::new(Mutex::new(None));
+    let watch = {
+        let (report, out) = (Arc::clone(&report), wanted.out.clone());
+        Watch::new(end + GRACE.min(wanted.limit), move || stop(&report, &out))
+    };
     let driver = probe()?;
     let mut code = Code::new(Sources { files: SOURCES, headers: &[HEADER] });
     if let Some(folder) = &wanted.kernels {
@@ -69,15 +79,14 @@ pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
         code = code.with_nvrtc_folders(peer::nvrtc_folders(python));
     }
     let device = CudaDevice::open(&driver, wanted.index, code)?;
-    let report = Arc::new(Mutex::new(Report::new(Machine::this(), device.card(), driver.version())));
-    println!("{}, driver for CUDA {}", device.card().name, driver.version());
-    let (index, end) = (wanted.index, start + wanted.limit);
-    let session = Session { device, index, report, end, out: wanted.out.clone() };
-    let watch = session.watch();
+    let session = Session { index: wanted.index, elems: wanted.elems, report, end, device };
+    *lock(&session.report) =
+        Some(Report::new(Machine::this(), session.device.card(), driver.version(), wanted.elems as u64));
+    println!("{}, driver for CUDA {}", session.device.card().name, driver.version());
     session.check();
     session.measure(wanted.python.as_deref());
     drop(watch);
-    let report = lock(&session.report).clone();
+    let report = lock(&session.report).take().context("a report")?;
     println!("{}", report.write(&wanted.out)?.display());
     let wrong = report.wrong();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n  "));
@@ -86,10 +95,28 @@ pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ends the process at the limit, with what is known by then: a driver or a kernel that never ends would hold it for
+/// ever.
+fn stop(report: &Mutex<Option<Report>>, out: &Path) {
+    let written = lock(report).as_mut().map(|report| {
+        report.stop("the limit came while it ran");
+        report.write(out)
+    });
+    match written {
+        None => {
+            eprintln!("error: stopped at the limit, before a card answered; compare with `nvidia-smi`")
+        }
+        Some(Ok(path)) => eprintln!("error: stopped at the limit; see {}", path.display()),
+        Some(Err(error)) => eprintln!("error: stopped at the limit; {}: {error}", out.display()),
+    }
+    leave(STOPPED);
+}
+
 fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
     let results = root().join("benches/results");
     let out = if results.is_dir() { results } else { env::current_dir().context("this folder")? };
-    let mut wanted = Wanted { kernels: None, python: None, out, limit: LIMIT, index: 0 };
+    let mut wanted =
+        Wanted { kernels: None, python: None, out, limit: LIMIT, index: 0, elems: measured::ELEMS };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--kernels" => wanted.kernels = Some(words.value("--kernels")?.into()),
@@ -97,9 +124,11 @@ fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
             "--out" => wanted.out = words.value("--out")?.into(),
             "--limit-s" => wanted.limit = Duration::from_secs(words.count("--limit-s")?),
             "--index" => wanted.index = words.value("--index")?.parse().context("--index")?,
+            "--elems" => wanted.elems = words.count("--elems")?,
             _ => return Err(words.unknown(&word)),
         }
     }
+    ensure!(wanted.elems >= 4096, "--elems {} is less than 4096", wanted.elems);
     fs::create_dir_all(&wanted.out).with_context(|| wanted.out.display().to_string())?;
     Ok(wanted)
 }
@@ -107,30 +136,14 @@ fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
 struct Session {
     device: CudaDevice,
     index: u32,
-    report: Arc<Mutex<Report>>,
+    elems: usize,
+    report: Arc<Mutex<Option<Report>>>,
     end: Instant,
-    out: PathBuf,
 }
 
 impl Session {
-    /// Ends the process at the limit, with what is known by then: a kernel that never ends would hold it for ever.
-    fn watch(&self) -> mpsc::Sender<()> {
-        let (sender, receiver) = mpsc::channel::<()>();
-        let (report, out, end) = (Arc::clone(&self.report), self.out.clone(), self.end + GRACE);
-        thread::spawn(move || {
-            let left = end.saturating_duration_since(Instant::now());
-            if receiver.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-                let mut report = lock(&report);
-                report.stop("the limit came while it ran");
-                let written = report.write(&out).map(|path| path.display().to_string());
-                eprintln!(
-                    "error: stopped at the limit; see {}",
-                    written.unwrap_or_else(|error| error.to_string())
-                );
-                process::exit(i32::from(STOPPED));
-            }
-        });
-        sender
+    fn note(&self, what: impl FnOnce(&mut Report)) {
+        lock(&self.report).as_mut().map(what);
     }
 
     fn is_over(&self) -> bool {
@@ -140,59 +153,48 @@ impl Session {
     fn check(&self) {
         for case in cases() {
             if self.is_over() {
-                lock(&self.report).no_time(case.name);
+                self.note(|report| report.no_time(case.name));
                 continue;
             }
-            lock(&self.report).running(case.name);
+            self.note(|report| report.running(case.name));
             let start = Instant::now();
             let result = (case.run)(&self.device).and_then(|()| Ok(self.device.synchronize()?));
             let error = result.err().map(|error| error.to_string());
             println!("{}  {}", if error.is_none() { "ok  " } else { "FAIL" }, case.name);
             let seconds = start.elapsed().as_secs_f64();
-            lock(&self.report).checked(CheckResult { name: case.name, error, seconds });
+            self.note(|report| report.checked(CheckResult { name: case.name, error, seconds }));
         }
     }
 
     fn measure(&self, python: Option<&std::path::Path>) {
-        let Some(copy) = self.timed("copy", measured::copy) else { return };
-        lock(&self.report).copied(copy);
-        match measured::manifest() {
-            Ok(manifest) => self.measure_kernels(&manifest, &copy),
-            Err(error) => lock(&self.report).failed("the manifest", &format!("{error:#}")),
+        let Some(copy) = self.timed("copy", |device| measured::copy(device, self.elems)) else { return };
+        self.note(|report| report.copied(&copy));
+        for kernel in KERNELS {
+            let rate = self.timed(kernel.name, |device| measured::kernel(device, kernel, self.elems));
+            if let Some(rate) = rate {
+                self.note(|report| report.measured(&rate, &copy));
+            }
         }
         let peer = match python {
             None => Err("no Python was named (--python)".to_owned()),
             Some(_) if self.is_over() => Err("no time was left".to_owned()),
             Some(python) => {
-                lock(&self.report).running("torch");
+                self.note(|report| report.running("torch"));
                 peer::fused_adamw(python, self.index, self.end).map_err(|error| format!("{error:#}"))
             }
         };
         let origins = self.device.origins().into_iter();
-        let mut report = lock(&self.report);
-        report.code = origins.map(|(file, origin)| (file, format!("{origin:?}"))).collect();
-        report.finished();
-        if python.is_some() && peer.is_err() && self.is_over() {
-            report.no_time("torch");
-        }
-        report.peer(peer);
-        let bounds = bounds::bounds(&report);
-        report.bounds = bounds;
-    }
-
-    fn measure_kernels(&self, manifest: &measured::Manifest, copy: &measured::Rate) {
-        for kernel in KERNELS {
-            let described = manifest.kernels.iter().find(|described| described.name == kernel.name);
-            let Some(described) = described.filter(|described| described.is_measured()) else {
-                lock(&self.report)
-                    .not_run(kernel.name, "it does not stream, or depends on what others wrote");
-                continue;
-            };
-            let rate = self.timed(kernel.name, |device| measured::kernel(device, described, kernel));
-            if let Some(rate) = rate {
-                lock(&self.report).measured(rate, copy);
+        let is_late = python.is_some() && peer.is_err() && self.is_over();
+        self.note(|report| {
+            report.code = origins.map(|(file, origin)| (file, origin.to_string())).collect();
+            report.finished();
+            if is_late {
+                report.no_time("torch");
             }
-        }
+            report.peer(peer);
+            let bounds = bounds::bounds(report);
+            report.bounds = bounds;
+        });
     }
 
     fn timed(
@@ -201,25 +203,26 @@ impl Session {
         run: impl FnOnce(&CudaDevice) -> anyhow::Result<measured::Rate>,
     ) -> Option<measured::Rate> {
         if self.is_over() {
-            lock(&self.report).no_time(name);
+            self.note(|report| report.no_time(name));
             return None;
         }
-        lock(&self.report).running(name);
+        self.note(|report| report.running(name));
         match run(&self.device) {
             Ok(rate) => {
-                println!("{name}: {:.0} GB/s", rate.bytes_per_s() / 1e9);
+                let microseconds = rate.time.as_secs_f64() * 1e6;
+                println!("{name}: {microseconds:.1} µs, {:.0} GB/s", rate.bytes_per_s() / 1e9);
                 Some(rate)
             }
             Err(error) => {
                 println!("FAIL  {name}: {error:#}");
-                lock(&self.report).failed(name, &format!("{error:#}"));
+                self.note(|report| report.failed(name, &format!("{error:#}")));
                 None
             }
         }
     }
 }
 
-fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {
+fn lock(report: &Mutex<Option<Report>>) -> MutexGuard<'_, Option<Report>> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,6 +4,7 @@
 //! and gives each kernel a struct with a field a parameter, so that arguments are named and typed.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -201,7 +202,7 @@ pub enum DeviceError {
     #[error("bytes {offset}..{end} are outside of a buffer of {len} bytes")]
     Range { offset: usize, end: usize, len: usize },
     #[error("kernel {kernel} cannot be loaded: {cause}")]
-    Load { kernel: &'static str, cause: String },
+    Load { kernel: &'static str, cause: Box<dyn Error + Send + Sync> },
     #[error("kernel {kernel} takes {expected} arguments, got {got}: launch it by its struct of `launch`")]
     Arguments { kernel: &'static str, expected: usize, got: usize },
     #[error("{length} elements of kernel {kernel} are more than one launch can cover")]

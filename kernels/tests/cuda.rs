@@ -4,58 +4,19 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{env, fs};
+use std::fs;
 
 use hcrun_kernels::cuda::{Architecture, Cache, Code, CudaDevice, Nvrtc, Sources, probe};
 use hcrun_kernels::device::{Argument, Device, DeviceError, Kernel, Launch};
 
-/// A folder with a `libcuda.so.1`.
-struct Folder(tempfile::TempDir);
+#[path = "cuda/folder.rs"]
+mod folder;
 
-impl Folder {
-    fn with_driver(options: &[&str]) -> Folder {
-        let folder = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/fake_driver.c");
-        let mut cc = Command::new(env::var_os("CC").unwrap_or("cc".into()));
-        cc.args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(folder.path().join("libcuda.so.1"))
-            .arg(source)
-            .args(options);
-        assert!(cc.status().expect("a C compiler").success());
-        Folder(folder)
-    }
+use folder::{Folder, is_child, said};
 
-    fn with_file(content: &[u8]) -> Folder {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("libcuda.so.1"), content).unwrap();
-        Folder(folder)
-    }
-
-    /// Runs the test `child` of this program, which ends in 0 if it got as far as it can.
-    fn run(&self, child: &str, mode: &str) -> Output {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", child, "--nocapture"]).env(CHILD, self.0.path());
-        command.env("LD_LIBRARY_PATH", self.0.path()).env("FAKE_CUDA", mode);
-        command.env("HCRUN_CACHE", self.0.path().join("cache"));
-        command.env("HCRUN_NVRTC", self.0.path().join("no-nvrtc"));
-        command.output().unwrap()
-    }
-
-    /// What the probe says.
-    fn says(&self, mode: &str) -> String {
-        let output = self.run("child_probe", mode);
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stderr));
-        text.lines().find_map(|line| line.split_once("said: ")).expect("an answer").1.to_owned()
-    }
-}
-
-const CHILD: &str = "HCRUN_TEST_CHILD";
-
-fn is_child() -> Option<PathBuf> {
-    env::var_os(CHILD).map(PathBuf::from)
+/// What the probe says.
+fn probe_says(folder: &Folder, mode: &str) -> String {
+    said(&folder.run("child_probe", mode))
 }
 
 #[test]
@@ -87,24 +48,25 @@ fn each_wrong_driver_has_its_reason() {
             "Driver(12.4, 1 GPUs), Ok(Card { ordinal: 7, name: \"Fake H100\", architecture: Architecture(90)",
         ),
     ] {
-        let said = whole.says(mode);
+        let said = probe_says(&whole, mode);
         assert!(said.starts_with(reason), "{mode}: {said}");
     }
 }
 
 #[test]
 fn a_driver_that_lacks_a_function_is_refused_before_any_call_to_it() {
-    let said = Folder::with_driver(&["-DWITHOUT_FUNCTION_ATTRIBUTES"]).says("none");
+    let lacking = Folder::with_driver(&["-DWITHOUT_FUNCTION_ATTRIBUTES"]);
+    let said = probe_says(&lacking, "none");
     assert!(said.starts_with("missing-symbol: the driver lacks cuFuncSetAttribute"), "{said}");
     // An old one that lacks it is called old.
-    let said = Folder::with_driver(&["-DWITHOUT_FUNCTION_ATTRIBUTES"]).says("old");
+    let said = probe_says(&lacking, "old");
     assert!(said.starts_with("old-driver"), "{said}");
 }
 
 #[test]
 fn what_is_no_library_is_no_driver() {
     for content in [&b"not a library"[..], b""] {
-        let said = Folder::with_file(content).says("none");
+        let said = probe_says(&Folder::with_file(content), "none");
         assert!(said.starts_with("no-driver: no NVIDIA driver: libcuda.so.1 cannot be opened ("), "{said}");
     }
 }
@@ -134,20 +96,11 @@ fn scale(device: &CudaDevice, n: u64, from: u64, to: u64, factor: f32) -> Result
     device.launch(&Launch { kernel: &SCALE, grid, arguments: &arguments })
 }
 
-/// Puts what the fake driver takes for a cubin where the compiled ones would be carried.
-fn carry(folder: &Path) {
-    let error = Code::new(SOURCES).with_carried(folder).cubin_name("fake.cu", Architecture::new(9, 0));
-    // A header and one section without content.
-    let mut cubin = [0; 128];
-    cubin[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    (cubin[40], cubin[58], cubin[60]) = (64, 64, 1);
-    fs::write(folder.join(error.unwrap()), cubin).unwrap();
-}
-
 #[test]
 fn child_device() {
     let Some(folder) = is_child() else { return };
-    carry(&folder);
+    // All but one file.
+    Folder::carry(&folder, Sources { files: &SOURCES.files[..1], ..SOURCES });
     let driver = probe().unwrap();
     assert!(CudaDevice::open(&driver, 1, Code::new(SOURCES)).is_err());
     let device = CudaDevice::open(&driver, 0, Code::new(SOURCES).with_carried(&folder)).unwrap();
@@ -222,7 +175,7 @@ fn a_compiler_that_is_named_and_missing_is_named_in_the_error() {
     let output = folder.run("child_compiler", "none");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    let path = folder.0.path().join("no-nvrtc");
+    let path = folder.path().join("no-nvrtc");
     for line in ["said: no NVRTC in ", "and said: no NVRTC in "] {
         let line = text.lines().find_map(|found| found.split_once(line)).expect("an answer").1;
         assert!(line.contains(path.to_str().unwrap()) && line.contains("HCRUN_NVRTC"), "{line}");
@@ -254,7 +207,7 @@ fn two_processes_share_a_cache() {
             assert!(String::from_utf8_lossy(&output.stdout).contains("said: done"));
         }
     });
-    let names = fs::read_dir(folder.0.path().join("cubins")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = fs::read_dir(folder.path().join("cubins")).unwrap().map(|entry| entry.unwrap().file_name());
     let names: Vec<_> = names.collect();
     assert_eq!(names.len(), 16, "{names:?}");
 }

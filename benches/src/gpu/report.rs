@@ -15,6 +15,8 @@ pub(super) struct Report {
     card: String,
     architecture: String,
     driver_cuda: String,
+    /// Of the arena that the kernels were measured on.
+    pub(super) arena_elems: u64,
     /// Where the code of each file came from.
     pub(super) code: Vec<(&'static str, String)>,
     checks: Vec<CheckResult>,
@@ -23,11 +25,9 @@ pub(super) struct Report {
     torch_fused_adamw: Peer,
     /// What the card must reach, where it is said for it.
     pub(super) bounds: Vec<Bound>,
-    /// What is not known, and why.
-    not_run: Vec<NotRun>,
     /// For which no time was left.
     no_time: Vec<String>,
-    failed: Vec<NotRun>,
+    failed: Vec<Failed>,
     #[serde(skip)]
     running: Option<String>,
 }
@@ -44,7 +44,9 @@ pub(super) struct CheckResult {
 pub(super) struct Measured {
     pub(super) name: String,
     elems: u64,
-    bytes_per_elem: f64,
+    /// What one launch must read and write, and of what it is the sum.
+    bytes: u64,
+    counted: String,
     /// The median of the repetitions.
     microseconds: f64,
     repetitions: usize,
@@ -71,29 +73,36 @@ pub(super) struct Bound {
 }
 
 #[derive(Serialize, Clone)]
-struct NotRun {
+struct Failed {
     name: String,
     why: String,
 }
 
 impl Report {
-    pub(super) fn new(machine: Machine, card: &Card, driver: DriverVersion) -> Report {
-        Report::of(machine, card.name.clone(), card.architecture.to_string(), driver.to_string())
+    pub(super) fn new(machine: Machine, card: &Card, driver: DriverVersion, elems: u64) -> Report {
+        let (card, architecture) = (card.name.clone(), card.architecture.to_string());
+        Report::of(machine, card, architecture, driver.to_string(), elems)
     }
 
-    fn of(machine: Machine, card: String, architecture: String, driver_cuda: String) -> Report {
+    fn of(
+        machine: Machine,
+        card: String,
+        architecture: String,
+        driver_cuda: String,
+        arena_elems: u64,
+    ) -> Report {
         Report {
             machine,
             card,
             architecture,
             driver_cuda,
+            arena_elems,
             code: Vec::new(),
             checks: Vec::new(),
             copy: None,
             kernels: Vec::new(),
             torch_fused_adamw: Peer::NotRun("it was not its turn yet".to_owned()),
             bounds: Vec::new(),
-            not_run: Vec::new(),
             no_time: Vec::new(),
             failed: Vec::new(),
             running: None,
@@ -124,27 +133,23 @@ impl Report {
         }
     }
 
-    pub(super) fn not_run(&mut self, name: &str, why: &str) {
-        self.not_run.push(NotRun { name: name.to_owned(), why: why.to_owned() });
-    }
-
     pub(super) fn no_time(&mut self, name: &str) {
         self.no_time.push(name.to_owned());
     }
 
     pub(super) fn failed(&mut self, name: &str, why: &str) {
-        self.failed.push(NotRun { name: name.to_owned(), why: why.to_owned() });
+        self.failed.push(Failed { name: name.to_owned(), why: why.to_owned() });
     }
 
     pub(super) fn checked(&mut self, result: CheckResult) {
         self.checks.push(result);
     }
 
-    pub(super) fn copied(&mut self, rate: Rate) {
-        self.copy = Some(measured(rate, &rate));
+    pub(super) fn copied(&mut self, rate: &Rate) {
+        self.copy = Some(measured(rate, rate));
     }
 
-    pub(super) fn measured(&mut self, rate: Rate, copy: &Rate) {
+    pub(super) fn measured(&mut self, rate: &Rate, copy: &Rate) {
         self.kernels.push(measured(rate, copy));
     }
 
@@ -192,11 +197,12 @@ impl Report {
     }
 }
 
-fn measured(rate: Rate, copy: &Rate) -> Measured {
+fn measured(rate: &Rate, copy: &Rate) -> Measured {
     Measured {
         name: rate.name.to_owned(),
         elems: rate.elems,
-        bytes_per_elem: rate.bytes_per_elem,
+        bytes: rate.bytes,
+        counted: rate.counted.clone(),
         microseconds: rate.time.as_secs_f64() * 1e6,
         repetitions: rate.repetitions,
         bytes_per_s: rate.bytes_per_s(),
@@ -205,18 +211,28 @@ fn measured(rate: Rate, copy: &Rate) -> Measured {
 }
 
 #[cfg(test)]
+pub(super) fn report_of(card: &str) -> Report {
+    let elems = super::measured::ELEMS as u64;
+    Report::of(Machine::this(), card.to_owned(), "sm_90".to_owned(), "12.4".to_owned(), elems)
+}
+
+#[cfg(test)]
+impl Report {
+    pub(super) fn rate_is(&mut self, kernel: &'static str, bytes_per_s: u64) {
+        let (time, bytes) = (std::time::Duration::from_secs(1), bytes_per_s);
+        let rate = Rate { name: kernel, elems: 1, bytes, counted: String::new(), time, repetitions: 1 };
+        self.measured(&rate, &rate);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::bounds::bounds;
     use super::*;
 
-    fn report(card: &str) -> Report {
-        Report::of(Machine::this(), card.to_owned(), "sm_90".to_owned(), "12.4".to_owned())
-    }
-
     #[test]
-    fn no_time_is_missing_and_what_does_not_stream_is_not() {
-        let mut report = report("NVIDIA A10");
-        report.not_run("top_k_write", "it does not stream");
+    fn what_no_time_was_left_for_is_missing() {
+        let mut report = report_of("NVIDIA A10");
         report.bounds = bounds(&report);
         assert!(report.missing().is_empty());
         report.no_time("adamw");
@@ -226,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_bound_that_is_asked_and_not_measured_is_missing() {
-        let mut report = report("NVIDIA H100 80GB HBM3");
+        let mut report = report_of("NVIDIA H100 80GB HBM3");
         report.bounds = bounds(&report);
         let missing = report.missing();
         assert_eq!(missing, ["the bound of adamw: not measured", "the bound of pack_int8: not measured"]);

@@ -21,6 +21,9 @@ use memory::Memory;
 /// Sources with one mistake each, which the checks must catch: what it is, and the file.
 pub const MUTANTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/mutants.rs"));
 
+/// Where `libhc_emulator.a` and `libhc_mutants.a` lie, for programs that link them themselves.
+pub const LIBRARIES: &str = env!("OUT_DIR");
+
 /// A device whose order of blocks and lanes follows from a seed.
 #[derive(Debug, Default)]
 pub struct Emulator {
@@ -88,7 +91,7 @@ impl Device for Emulator {
         self.files.borrow_mut().insert(kernel.file);
         let entry = native::find(self.mutant, kernel.name).ok_or_else(|| DeviceError::Load {
             kernel: kernel.name,
-            cause: "the emulator was built without it".to_owned(),
+            cause: "the emulator was built without it".into(),
         })?;
         let failed = |cause: String| DeviceError::Failed { kernel: kernel.name.to_owned(), cause };
         if launch.grid == 0 || kernel.block == 0 || kernel.block > 1024 {

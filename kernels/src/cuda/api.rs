@@ -132,6 +132,9 @@ pub(super) const SUCCESS: Status = 0;
 pub(super) const OUT_OF_MEMORY: Status = 2;
 pub(super) const STUB_LIBRARY: Status = 34;
 pub(super) const NO_DEVICE: Status = 100;
+pub(super) const INVALID_IMAGE: Status = 200;
+pub(super) const NO_BINARY_FOR_GPU: Status = 209;
+pub(super) const UNSUPPORTED_PTX_VERSION: Status = 222;
 
 // Of `CUdevice_attribute`, `CUfunction_attribute` and `CUstream_flags`.
 pub(super) const CAPABILITY_MAJOR: c_int = 75;

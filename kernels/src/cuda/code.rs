@@ -71,12 +71,33 @@ pub enum Origin {
     Embedded,
     Carried(PathBuf),
     /// Compiled by an earlier process.
-    Cached,
+    Cached(NvrtcVersion),
     /// `not_stored` says why the next process compiles it again.
     Compiled {
         version: NvrtcVersion,
         not_stored: Option<String>,
     },
+}
+
+impl Origin {
+    /// None where nothing tells it.
+    pub fn compiler(&self) -> Option<NvrtcVersion> {
+        match self {
+            Origin::Embedded | Origin::Carried(_) => None,
+            Origin::Cached(version) | Origin::Compiled { version, .. } => Some(*version),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Embedded => write!(f, "this program"),
+            Origin::Carried(path) => write!(f, "{}", path.display()),
+            Origin::Cached(version) => write!(f, "the cache, of NVRTC {version}"),
+            Origin::Compiled { version, .. } => write!(f, "NVRTC {version}"),
+        }
+    }
 }
 
 impl Code {
@@ -168,7 +189,7 @@ impl Code {
         let name = self.sources.cubin_name(file, architecture)?;
         let (cubin, hit) = cache.get_or_make(&format!("nvrtc-{version}.{name}"), make)?;
         let origin = match hit {
-            Hit::Found => Origin::Cached,
+            Hit::Found => Origin::Cached(version),
             Hit::Made { not_stored } => Origin::Compiled { version, not_stored },
         };
         Ok(Machine { cubin, origin })
@@ -336,6 +357,43 @@ mod tests {
         fs::write(&newer, &whole).unwrap();
         let embedded: &'static [_] = vec![(&*name(ONE, "sm_86").leak(), &b"garbage"[..])].leak();
         assert_eq!(get(Code { embedded, ..code() }), Origin::Carried(newer));
+    }
+
+    #[test]
+    fn an_embedded_cubin_of_the_newest_older_architecture_of_the_generation_is_taken() {
+        let embedded = |names: &[&str]| -> &'static [(&'static str, &'static [u8])] {
+            // Each ends in its number, so that the answer tells which it is.
+            let one = |architecture: &&str| {
+                let (_, number) = architecture.split_once('_').unwrap();
+                let content = [image::whole(), number.as_bytes().to_vec()].concat();
+                (&*name(ONE, architecture).leak(), &*content.leak())
+            };
+            names.iter().map(one).collect::<Vec<_>>().leak()
+        };
+        let get = |names: &[&str], card: &str| {
+            let code = Code { embedded: embedded(names), ..Code::new(ONE).with_cache(None) };
+            code.nvrtc.set(Err(NvrtcError::Missing { tried: Vec::new() })).unwrap();
+            let machine = code.get("a.cu", card.parse().unwrap())?;
+            assert_eq!(machine.origin, Origin::Embedded);
+            Ok::<_, CodeError>(String::from_utf8(machine.cubin[image::whole().len()..].to_vec()).unwrap())
+        };
+        for (names, card, taken) in [
+            (&["sm_80", "sm_86"][..], "sm_86", "86"),
+            (&["sm_80", "sm_86"], "sm_89", "86"),
+            (&["sm_86", "sm_80"], "sm_89", "86"),
+            (&["sm_80", "sm_86"], "sm_87", "86"),
+            (&["sm_80", "sm_86", "sm_89"], "sm_80", "80"),
+            (&["sm_90", "sm_100", "sm_120"], "sm_103", "100"),
+        ] {
+            assert_eq!(get(names, card).unwrap(), taken, "{names:?} on {card}");
+        }
+        // Neither of another generation, nor newer than the card.
+        for (names, card) in
+            [(&["sm_80", "sm_89"][..], "sm_90"), (&["sm_86"], "sm_80"), (&["sm_120"], "sm_103")]
+        {
+            let error = get(names, card).unwrap_err().to_string();
+            assert!(error.contains("inside this program: none that fits"), "{names:?} on {card}: {error}");
+        }
     }
 
     #[test]

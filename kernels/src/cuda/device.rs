@@ -18,7 +18,8 @@ use super::api::{
     STREAM_NON_BLOCKING, Status, Stream,
 };
 use super::code::{Code, Origin};
-use super::probe::{Card, Driver};
+use super::probe::{Card, Driver, DriverVersion};
+use super::refusal::{LoadError, refusal};
 use crate::device::{Argument, Device, DeviceBuffer, DeviceError, Kernel, Launch};
 
 /// A card with the code of its kernels.
@@ -87,34 +88,35 @@ impl CudaDevice {
         if let Some(function) = self.functions.borrow().get(kernel.name) {
             return Ok(*function);
         }
-        let load_error = |cause: String| DeviceError::Load { kernel: kernel.name, cause };
+        let load_error = |cause: LoadError| DeviceError::Load { kernel: kernel.name, cause: cause.into() };
         let mut modules = self.modules.borrow_mut();
         if !modules.contains_key(kernel.file) {
             let module = self.load(kernel.file).map_err(load_error)?;
             modules.insert(kernel.file, module);
         }
         let module = modules.get(kernel.file).map_or(ptr::null_mut(), |module| module.handle);
-        let name =
-            CString::new(format!("hc_{}", kernel.name)).map_err(|error| load_error(error.to_string()))?;
+        let name = CString::new(format!("hc_{}", kernel.name))
+            .map_err(|error| DeviceError::Load { kernel: kernel.name, cause: error.into() })?;
         let session = &*self.session;
         let mut function = ptr::null_mut();
         // SAFETY: the module is loaded and the name ends with zero.
         let status = unsafe { (session.api.module_function)(&mut function, module, name.as_ptr()) };
-        session.api.check("cuModuleGetFunction", status).map_err(|error| load_error(error.to_string()))?;
+        session.api.check("cuModuleGetFunction", status).map_err(|error| load_error(error.into()))?;
         if let Some(bytes) =
             c_int::try_from(kernel.shared_bytes).ok().filter(|bytes| *bytes > SHARED_BYTES_GRANTED)
         {
             // SAFETY: the function was just found.
             let status = unsafe { (session.api.function_set)(function, MAX_DYNAMIC_SHARED_BYTES, bytes) };
-            session.api.check("cuFuncSetAttribute", status).map_err(|error| load_error(error.to_string()))?;
+            session.api.check("cuFuncSetAttribute", status).map_err(|error| load_error(error.into()))?;
         }
         self.functions.borrow_mut().insert(kernel.name, function);
         Ok(function)
     }
 
-    fn load(&self, file: &str) -> Result<LoadedModule, String> {
+    fn load(&self, file: &str) -> Result<LoadedModule, LoadError> {
         let session = &self.session;
-        let machine = self.code.get(file, session.card.architecture).map_err(|error| error.to_string())?;
+        let architecture = session.card.architecture;
+        let machine = self.code.get(file, architecture)?;
         let mut handle = ptr::null_mut();
         // SAFETY: a cubin that lies whole in memory (those from outside are checked), and has its own length; the
         // driver copies it.
@@ -122,7 +124,7 @@ impl CudaDevice {
         session
             .api
             .check("cuModuleLoadData", status)
-            .map_err(|error| format!("{error}, for code {:?}", machine.origin))?;
+            .map_err(|cause| refusal(file, architecture, &machine.origin, session.driver, cause))?;
         Ok(LoadedModule { session: Rc::clone(session), handle, origin: machine.origin })
     }
 
@@ -240,6 +242,7 @@ pub struct OpenError {
 /// A context with its stream. Both are given back after everything that lies in them.
 struct Session {
     api: Arc<Api>,
+    driver: DriverVersion,
     card: Card,
     context: Context,
     stream: Stream,
@@ -255,7 +258,7 @@ impl Session {
         let status = unsafe { (api.context_retain)(&mut context, card.ordinal) };
         api.check("cuDevicePrimaryCtxRetain", status).map_err(wrap)?;
         // From here on, dropping it releases the context.
-        let mut session = Session { api, card, context, stream: ptr::null_mut() };
+        let mut session = Session { api, driver: driver.version(), card, context, stream: ptr::null_mut() };
         session.set_context().map_err(wrap)?;
         let mut stream = ptr::null_mut();
         // SAFETY: writes one handle; the context is current.

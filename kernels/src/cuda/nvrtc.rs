@@ -13,7 +13,7 @@ use std::ptr;
 use libloading::Library;
 
 use super::architecture::Architecture;
-use super::probe::words;
+use super::probe::{DriverVersion, words};
 
 /// The compiler, once opened.
 pub struct Nvrtc {
@@ -25,6 +25,16 @@ pub struct Nvrtc {
 pub struct NvrtcVersion {
     major: u32,
     minor: u32,
+}
+
+impl NvrtcVersion {
+    pub(super) fn new(major: u32, minor: u32) -> NvrtcVersion {
+        NvrtcVersion { major, minor }
+    }
+
+    pub(super) fn is_newer_than(self, driver: DriverVersion) -> bool {
+        (self.major, self.minor) > driver.parts()
+    }
 }
 
 impl fmt::Display for NvrtcVersion {
@@ -79,7 +89,7 @@ impl Nvrtc {
         if status != 0 {
             return Err(unusable(format!("nvrtcVersion answered {status}")));
         }
-        Ok(Nvrtc { api, version: NvrtcVersion { major: major.unsigned_abs(), minor: minor.unsigned_abs() } })
+        Ok(Nvrtc { api, version: NvrtcVersion::new(major.unsigned_abs(), minor.unsigned_abs()) })
     }
 
     pub fn version(&self) -> NvrtcVersion {

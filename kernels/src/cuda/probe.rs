@@ -121,11 +121,22 @@ pub struct DriverVersion(u32);
 impl DriverVersion {
     /// Cubins of 12.x run on every driver from 12.0 on (R525).
     pub const NEEDED: DriverVersion = DriverVersion(12_000);
+
+    /// Major and minor version.
+    pub(super) fn parts(self) -> (u32, u32) {
+        (self.0 / 1_000, self.0 % 1_000 / 10)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(version: u32) -> DriverVersion {
+        DriverVersion(version)
+    }
 }
 
 impl fmt::Display for DriverVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0 / 1_000, self.0 % 1_000 / 10)
+        let (major, minor) = self.parts();
+        write!(f, "{major}.{minor}")
     }
 }
 

@@ -1,5 +1,5 @@
 // A libcuda.so.1 without a GPU. FAKE_CUDA chooses what is wrong with it; without it, it runs two kernels on memory of
-// the host.
+// the host; compiled WITH_EMULATOR, all kernels, by the emulator (kernels/emulator). FAKE_CUDA_CARD is the card's architecture, 90 without it; FAKE_CUDA_REFUSES what it answers to code.
 //
 // Work is queued and done when the stream is waited for, so that a caller that does not wait reads old bytes. What is
 // left when the context is released, or is used without a context, ends the process with 99.
@@ -24,6 +24,35 @@ static void refuse(const char *why) {
     _exit(99);
 }
 
+#ifdef WITH_EMULATOR
+// As in hc_emu.h and hc_emu.cpp.
+struct entry {
+    const char *name;
+    void (*thunk)(const u64 *arguments);
+    unsigned arguments;
+};
+struct launch {
+    const struct entry *entry;
+    const u64 *arguments;
+    const u64 (*regions)[2];
+    u64 region_count, seed;
+    unsigned grid, first_block, block, shared_bytes, argument_count;
+};
+struct fault {
+    unsigned block, thread;
+    char message[512];
+};
+const struct entry *hc_emu_find(const char *mutant, const char *kernel);
+int hc_emu_launch(const struct launch *launch, struct fault *fault);
+
+enum { MAX_ARGUMENTS = 32, MAX_REGIONS = 64 };
+// Start and end of each allocation.
+static u64 regions[MAX_REGIONS][2];
+static unsigned region_count;
+#endif
+
+status cuStreamSynchronize(void *stream);
+
 static int started, current, live;
 static status sticky;
 
@@ -37,6 +66,9 @@ status cuDriverGetVersion(int *version) {
 }
 status cuInit(unsigned flags) {
     if (is("late-stub")) return 34;
+    // For ever: whoever waits ends this process.
+    while (is("hangs")) pause();
+    if (is("crashes")) abort();
     if (is("no-device")) return 100;
     if (is("mismatch")) return 803;
     started = 1;
@@ -48,7 +80,13 @@ status cuGetExportTable(const void **table, const void *id) {
     return 34;
 }
 status cuGetErrorName(status code, const char **name) {
-    *name = code == 803 ? "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" : code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : NULL;
+    *name = code == 200   ? "CUDA_ERROR_INVALID_IMAGE"
+            : code == 209 ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
+            : code == 222 ? "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
+            : code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+            : code == 719 ? "CUDA_ERROR_LAUNCH_FAILED"
+            : code == 803 ? "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"
+                          : NULL;
     return *name ? 0 : 1;
 }
 status cuGetErrorString(status code, const char **text) { return cuGetErrorName(code, text); }
@@ -69,7 +107,9 @@ status cuDeviceTotalMem_v2(size_t *bytes, int device) {
     return 0;
 }
 status cuDeviceGetAttribute(int *value, int attribute, int device) {
-    *value = attribute == 75 ? 9 : attribute == 76 ? 0 : -1;
+    const char *card = getenv("FAKE_CUDA_CARD");
+    const int architecture = card ? atoi(card) : 90;
+    *value = attribute == 75 ? architecture / 10 : attribute == 76 ? architecture % 10 : -1;
     return 0;
 }
 status cuDevicePrimaryCtxRetain(void **handle, int device) {
@@ -106,9 +146,23 @@ status cuMemAlloc_v2(u64 *address, size_t bytes) {
     memset(memory, 0xA5, bytes);
     *address = (uintptr_t)memory;
     live++;
+#ifdef WITH_EMULATOR
+    if (region_count == MAX_REGIONS) refuse("too many allocations");
+    regions[region_count][0] = *address, regions[region_count++][1] = *address + bytes;
+#endif
     return 0;
 }
-status cuMemFree_v2(u64 address) { return gone((void *)(uintptr_t)address); }
+status cuMemFree_v2(u64 address) {
+    // The driver waits for what may use it.
+    cuStreamSynchronize(NULL);
+#ifdef WITH_EMULATOR
+    unsigned at = 0;
+    while (at < region_count && regions[at][0] != address) at++;
+    if (at == region_count) refuse("what is freed was not allocated");
+    memcpy(regions[at], regions[--region_count], sizeof regions[at]);
+#endif
+    return gone((void *)(uintptr_t)address);
+}
 
 // The queue of the one stream.
 struct work {
@@ -120,13 +174,26 @@ struct work {
     u64 n;
     float f;
     unsigned u;
+#ifdef WITH_EMULATOR
+    const struct entry *entry;
+    unsigned shared;
+    u64 arguments[MAX_ARGUMENTS];
+#endif
 };
-static struct work queue[64];
+enum { MAX_QUEUED = 512 };
+static struct work queue[MAX_QUEUED];
 static int queued;
+
+static int launched;
+
+// Exit handlers wait for the card.
+__attribute__((destructor)) static void at_exit(void) {
+    while (is("never-ends") && launched) pause();
+}
 
 static struct work *next(void) {
     context();
-    if (queued == 64) refuse("the queue is full");
+    if (queued == MAX_QUEUED) refuse("the queue is full");
     memset(&queue[queued], 0, sizeof(struct work));
     return &queue[queued++];
 }
@@ -145,7 +212,35 @@ status cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void *stream) {
     return copied((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes);
 }
 
+#ifdef WITH_EMULATOR
+static void emulate(const struct work *work) {
+    static u64 seed;
+    struct fault fault;
+    const struct launch launch = {
+        .entry = work->entry,
+        .arguments = work->arguments,
+        .regions = (const u64(*)[2])regions,
+        .region_count = region_count,
+        .seed = ++seed,
+        .grid = work->grid,
+        .block = work->block,
+        .shared_bytes = work->shared,
+        .argument_count = work->entry->arguments,
+    };
+    if (hc_emu_launch(&launch, &fault) == 0) return;
+    fprintf(stderr, "fake driver: %s: block %u, thread %u %s\n", work->entry->name, fault.block, fault.thread,
+            fault.message);
+    sticky = 719;
+}
+#endif
+
 static void run(const struct work *work) {
+#ifdef WITH_EMULATOR
+    if (work->entry) {
+        emulate(work);
+        return;
+    }
+#endif
     if (!work->kernel) {
         memmove(work->to, work->from, work->bytes);
     } else if (strcmp(work->kernel, "hc_crash") == 0) {
@@ -159,17 +254,26 @@ static void run(const struct work *work) {
 }
 status cuStreamSynchronize(void *stream) {
     context();
+    // A kernel that never ends.
+    while (is("never-ends") && launched) pause();
     for (int i = 0; i < queued && !sticky; i++) run(&queue[i]);
     queued = 0;
     return sticky;
 }
 
 status cuModuleLoadData(void **module, const void *image) {
+    const char *refusal = getenv("FAKE_CUDA_REFUSES");
+    if (refusal) return atoi(refusal);
     if (memcmp(image, "\177ELF", 4) != 0) return 200;
     return made(module);
 }
 status cuModuleUnload(void *module) { return gone(module); }
 status cuModuleGetFunction(void **function, void *module, const char *name) {
+#ifdef WITH_EMULATOR
+    const char *mutant = getenv("FAKE_CUDA_MUTANT");
+    *function = (void *)hc_emu_find(mutant ? mutant : "", name + strlen("hc_"));
+    return *function ? 0 : 500;
+#endif
     static char *names[] = {"hc_scale", "hc_crash"};
     for (int i = 0; i < 2; i++) {
         if (strcmp(name, names[i]) == 0) return *function = names[i], 0;
@@ -183,7 +287,16 @@ status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
                       unsigned shared, void *stream, void **parameters, void **extra) {
     if (x == 0 || y != 1 || z != 1 || ty != 1 || tz != 1 || extra) return 1;
     struct work *work = next();
-    work->kernel = function, work->grid = x, work->block = threads;
+    work->grid = x, work->block = threads;
+    launched = 1;
+#ifdef WITH_EMULATOR
+    work->entry = function, work->shared = shared;
+    if (work->entry->arguments > MAX_ARGUMENTS) refuse("too many arguments");
+    // A driver copies as many bytes as a parameter has; 8 hold any, and a kernel reads the first ones.
+    for (unsigned i = 0; i < work->entry->arguments; i++) work->arguments[i] = *(u64 *)parameters[i];
+    return sticky;
+#endif
+    work->kernel = function;
     if (strcmp(function, "hc_scale") == 0) {
         work->n = *(u64 *)parameters[0];
         work->from = *(void **)parameters[1];

@@ -42,7 +42,7 @@ pub enum Verb {
     /// Write a small working example into a new directory
     Init(InitArgs),
     /// Check this machine: cores, memory, UDP, limits, run directory
-    Doctor,
+    Doctor(DoctorArgs),
     /// Say who would run where, which shard is held where, and how many bytes would cross each border
     Plan(JobArgs),
     /// Train a job
@@ -63,6 +63,8 @@ pub enum Verb {
     Simulate(SimulateArgs),
     /// Compare strategies on a trace: a table with confidence intervals, a CSV file and a report to look at
     Compare(CompareArgs),
+    /// Say why a job of a trace is where it is at a moment of its simulation
+    Why(WhyArgs),
     /// Say what an error code means and what to do
     Explain(ExplainArgs),
     /// Print a completion script
@@ -75,6 +77,9 @@ pub enum Verb {
     /// Clear up behind a launcher that is killed (started by the launcher)
     #[command(hide = true)]
     Keep(KeepArgs),
+    /// Ask the driver of the GPU and print its answer as JSON (started by `doctor`)
+    #[command(hide = true)]
+    ProbeGpu,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +87,13 @@ pub struct InitArgs {
     /// The directory to make; it must not exist or be empty
     #[arg(default_value = "demo")]
     pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// How long the GPU's driver may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub driver_within_s: u64,
 }
 
 /// What names a job and its settings: the same for `plan` and `run`.
@@ -100,6 +112,12 @@ pub struct JobArgs {
     /// Change one setting of the job file: `--set train.steps=500` (may be repeated)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Let this strategy choose the pools of the job's workers instead of the job file
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// How many workers the strategy places [default: as many as the job file asks for]
+    #[arg(long, value_name = "N", requires = "strategy")]
+    pub workers: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -218,6 +236,20 @@ pub struct CompareArgs {
     /// Where the report goes
     #[arg(long, value_name = "FILE", default_value = "comparison.html")]
     pub report: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The job's id in the trace
+    pub job: String,
+    #[command(flatten)]
+    pub lab: LabArgs,
+    /// The strategy
+    #[arg(long, value_name = "NAME")]
+    pub strategy: String,
+    /// Seconds from the first submission [default: the moment after the job's submission]
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<f64>,
 }
 
 #[derive(Debug, Args)]

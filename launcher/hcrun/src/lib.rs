@@ -8,6 +8,7 @@ pub mod cluster_file;
 pub mod codes;
 pub mod commands;
 pub mod control_socket;
+mod driver;
 pub mod failure;
 pub mod job_file;
 mod lab;

@@ -11,7 +11,7 @@ use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::job::{Data, Job};
 use hcrun_protocol::manifest::{Column, ShardManifest};
 use hcrun_protocol::plan::Plan;
-use hcrun_scheduling::{Constraint, Infeasible, Inputs};
+use hcrun_scheduling::{Choice, Constraint, Infeasible, Inputs};
 
 use crate::cli::JobArgs;
 use crate::codes;
@@ -29,6 +29,8 @@ pub struct Prepared {
     pub manifests: BTreeMap<ShardId, ShardManifest>,
     pub model: ModelInputs,
     pub plan: Plan,
+    /// What a strategy chose, if it was asked to.
+    pub choice: Option<Choice>,
 }
 
 /// What follows from the data for the model.
@@ -42,13 +44,21 @@ pub struct ModelInputs {
 }
 
 pub fn prepare(args: &JobArgs) -> Result<Prepared> {
-    let file = JobFile::from_args(args)?;
+    let mut file = JobFile::from_args(args)?;
     let cluster = cluster_file::load(args.cluster.as_deref(), &file.directory())?;
     let manifests = manifests::load(&file, &cluster)?;
     let model =
         model_inputs(&file.job, &manifests).map_err(|failure| failure.at(file.path.display().to_string()))?;
+    let choice = match &args.strategy {
+        Some(strategy) => Some(choose(&file, &cluster, &manifests, &model, strategy, args.workers)?),
+        None => None,
+    };
+    if let Some(choice) = &choice {
+        file.job.workers.clone_from(&choice.workers);
+        choice.strategy.clone_into(&mut file.job.policy.strategy);
+    }
     let plan = plan(&file, &cluster, &manifests, &model)?;
-    Ok(Prepared { file, cluster, manifests, model, plan })
+    Ok(Prepared { file, cluster, manifests, model, plan, choice })
 }
 
 pub fn model_inputs(job: &Job, manifests: &BTreeMap<ShardId, ShardManifest>) -> Result<ModelInputs> {
@@ -79,12 +89,35 @@ pub fn plan(
     manifests: &BTreeMap<ShardId, ShardManifest>,
     model: &ModelInputs,
 ) -> Result<Plan> {
+    with_inputs(file, cluster, manifests, model, hcrun_scheduling::plan)
+}
+
+fn choose(
+    file: &JobFile,
+    cluster: &Cluster,
+    manifests: &BTreeMap<ShardId, ShardManifest>,
+    model: &ModelInputs,
+    strategy: &str,
+    workers: Option<usize>,
+) -> Result<Choice> {
+    let asked = || file.job.workers.values().map(|count| usize::from(*count)).sum();
+    let count = workers.unwrap_or_else(asked);
+    with_inputs(file, cluster, manifests, model, |inputs| hcrun_scheduling::choose(inputs, strategy, count))
+}
+
+fn with_inputs<T>(
+    file: &JobFile,
+    cluster: &Cluster,
+    manifests: &BTreeMap<ShardId, ShardManifest>,
+    model: &ModelInputs,
+    ask: impl FnOnce(&Inputs<'_>) -> Result<T, Infeasible>,
+) -> Result<T> {
     let profile = model.spec.profile();
     let state_arenas = 1 + state_names(file.job.train.optimizer).len();
     let statistics_elems = model.schema.as_ref().map_or(0, Sums::elems);
     let inputs =
         Inputs { job: &file.job, cluster, manifests, profile: &profile, statistics_elems, state_arenas };
-    hcrun_scheduling::plan(&inputs).map_err(|infeasible| no_placement(file, &infeasible))
+    ask(&inputs).map_err(|infeasible| no_placement(file, &infeasible))
 }
 
 fn no_placement(file: &JobFile, infeasible: &Infeasible) -> Failure {
@@ -139,7 +172,14 @@ impl Prepared {
 
 /// What a run started from, with changes laid over it: for `resume`.
 pub fn prepare_run(run: &RunDir, set: &[String]) -> Result<Prepared> {
-    prepare(&JobArgs { job: run.file(files::JOB), cluster: None, seed: None, set: set.to_vec() })
+    prepare(&JobArgs {
+        job: run.file(files::JOB),
+        cluster: None,
+        seed: None,
+        set: set.to_vec(),
+        strategy: None,
+        workers: None,
+    })
 }
 
 #[cfg(test)]
@@ -148,7 +188,7 @@ mod tests {
 
     fn args(example: &str) -> JobArgs {
         let job = format!("{}/../../examples/{example}/job.toml", env!("CARGO_MANIFEST_DIR"));
-        JobArgs { job: job.into(), cluster: None, seed: None, set: Vec::new() }
+        JobArgs { job: job.into(), cluster: None, seed: None, set: Vec::new(), strategy: None, workers: None }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod work;
 pub use fleet::Fleet;
 pub use free::Free;
 pub use job::{JobIndex, JobSpec, Workload};
-pub use plan::{Constraint, Infeasible, Inputs, plan};
+pub use plan::{Choice, Constraint, Infeasible, Inputs, Rejected, Workers, choose, plan, words};
 pub use state::State;
 pub use strategy::{Decision, Strategy};
 pub use work::{Rate, Work};

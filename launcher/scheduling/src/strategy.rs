@@ -16,6 +16,7 @@ mod joint;
 mod parts;
 mod queue;
 mod walk;
+mod why;
 
 use std::fmt;
 
@@ -27,6 +28,7 @@ use crate::job::JobIndex;
 use crate::state::{Job, State};
 
 pub use walk::{Stages, Strategy};
+pub use why::{Answer, EnoughFree, Holder, PoolView, Why};
 
 /// Jobs with smaller keys go first; ties go to the job that was submitted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,15 +1,17 @@
 //! `hcrun doctor`: whether this machine can run workers, and what to do where it cannot.
 
+use std::env;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use hcrun_kernels::cuda::{self, Unavailable};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{DoctorArgs, Global};
 use crate::codes;
+use crate::driver::{self, Answer, NoAnswer};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::report::format::bytes;
@@ -52,11 +54,11 @@ impl Check {
     }
 }
 
-pub(crate) fn doctor(global: &Global, output: &Output) -> Result<()> {
+pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: &Output) -> Result<()> {
     let checks = [
         cores(),
         cpu(),
-        gpu(),
+        gpu(Duration::from_secs(args.driver_within_s)),
         memory(),
         udp(),
         socket_buffer("receive buffer", "rmem_max"),
@@ -114,36 +116,40 @@ fn cpu() -> Check {
         )
     }
     #[cfg(not(target_arch = "x86_64"))]
-    Check::good("vector units", std::env::consts::ARCH)
+    Check::good("vector units", env::consts::ARCH)
 }
 
 /// Nothing needs one; a driver that does not work is worth a word, a machine without one is not.
-fn gpu() -> Check {
-    let driver = match cuda::probe() {
-        Ok(driver) => driver,
-        Err(reason) => {
-            let verdict = match reason {
-                Unavailable::NoDriver { .. } | Unavailable::NoDevice => Verdict::Good,
-                _ => Verdict::Warning,
-            };
-            let advice = format!("{reason}; the CPU is used");
-            return Check { name: "GPU", verdict, found: format!("none ({})", reason.code()), advice };
-        }
-    };
-    let (version, devices) = (driver.version(), driver.devices());
-    match driver.card(0) {
-        Ok(card) => Check {
+fn gpu(deadline: Duration) -> Check {
+    match ask(deadline) {
+        Ok(Answer::Card { name, architecture, devices, cuda }) => Check {
             name: "GPU",
             verdict: Verdict::Good,
-            found: format!(
-                "{} ({}), 1 of {devices}, driver for CUDA {version}",
-                card.name, card.architecture
-            ),
+            found: format!("{name} ({architecture}), 1 of {devices}, driver for CUDA {cuda}"),
             advice: "workers of this version train on the CPU; `cargo xtask gpu` checks the kernels"
                 .to_owned(),
         },
-        Err(error) => Check::warning("GPU", error.to_string(), "see `nvidia-smi`; the CPU is used"),
+        Ok(Answer::Deaf { cause }) => Check::warning("GPU", cause, "see `nvidia-smi`; the CPU is used"),
+        Ok(Answer::Unavailable { code, reason, is_usual }) => {
+            let verdict = if is_usual { Verdict::Good } else { Verdict::Warning };
+            let advice = format!("{reason}; the CPU is used");
+            Check { name: "GPU", verdict, found: format!("none ({code})"), advice }
+        }
+        Err(reason) => Check::warning(
+            "GPU",
+            format!("none ({})", reason.code()),
+            format!(
+                "{reason}; see `dmesg`, and whether `nvidia-smi` answers; if not, reboot; the CPU is used"
+            ),
+        ),
     }
+}
+
+/// This program once more.
+fn ask(deadline: Duration) -> Result<Answer, NoAnswer> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("probe-gpu");
+    driver::ask(command, deadline)
 }
 
 fn memory() -> Check {

@@ -62,7 +62,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("demo");
         write(&target).unwrap();
-        let args = JobArgs { job: target.clone(), cluster: None, seed: None, set: Vec::new() };
+        let args = JobArgs {
+            job: target.clone(),
+            cluster: None,
+            seed: None,
+            set: Vec::new(),
+            strategy: None,
+            workers: None,
+        };
         let plan = crate::prepare::prepare(&args).unwrap().plan;
         assert_eq!(plan.placement.workers.len(), 4);
         assert_eq!(write(&target).unwrap_err().code, &codes::WOULD_OVERWRITE);

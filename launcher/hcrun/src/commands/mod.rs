@@ -9,6 +9,7 @@ mod keep;
 mod logs;
 mod plan;
 mod predict;
+mod probe_gpu;
 mod report;
 mod resume;
 mod run;
@@ -16,6 +17,7 @@ mod shard;
 mod simulate;
 mod status;
 mod stop;
+mod why;
 mod worker;
 
 use std::process::ExitCode;
@@ -33,14 +35,16 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Predict(args) => predict::predict(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
         Verb::Keep(args) => keep::keep(&args),
+        Verb::ProbeGpu => probe_gpu::probe_gpu(output),
         Verb::Plan(args) => plan::plan(&args, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Simulate(args) => simulate::simulate(&args, output),
         Verb::Compare(args) => compare::compare(&args, output),
+        Verb::Why(args) => why::why(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),
         Verb::Init(args) => init::init(&args, output),
-        Verb::Doctor => doctor::doctor(&global, output),
+        Verb::Doctor(args) => doctor::doctor(&args, &global, output),
         Verb::Status(args) => status::status(&args, &global, output),
         Verb::Logs(args) => logs::logs(&args, &global, output),
         Verb::Stop(args) => stop::stop(&args, &global, output),

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use hcrun_protocol::plan::{Plan, Traffic};
+use hcrun_scheduling::{Choice, Rejected};
+use serde::Serialize;
 
 use crate::cli::JobArgs;
 use crate::failure::Result;
@@ -12,8 +14,38 @@ use crate::report::format::{count, percent, plural, traffic_total};
 
 pub(crate) fn plan(args: &JobArgs, output: &Output) -> Result<()> {
     let prepared = prepare::prepare(args)?;
-    output.answer(&prepared.plan, || to_text(&prepared.plan));
+    match &prepared.choice {
+        None => output.answer(&prepared.plan, || to_text(&prepared.plan)),
+        Some(choice) => {
+            let answer = Chosen { plan: &prepared.plan, choice };
+            output.answer(&answer, || format!("{}\n{}", to_text(&prepared.plan), choice_text(choice)));
+        }
+    }
     Ok(())
+}
+
+/// A plan whose pools a strategy chose.
+#[derive(Serialize)]
+struct Chosen<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    choice: &'a Choice,
+}
+
+fn choice_text(choice: &Choice) -> String {
+    let mut lines = vec![
+        format!("choice: {}", hcrun_scheduling::words(&choice.workers)),
+        format!("  because {}", choice.because),
+        "rejected".to_owned(),
+    ];
+    lines.extend(choice.rejected.iter().map(|Rejected { workers, because, .. }| {
+        format!("  {}: {because}", hcrun_scheduling::words(workers))
+    }));
+    if !choice.would_change.is_empty() {
+        lines.push("what would change the choice".to_owned());
+        lines.extend(choice.would_change.iter().map(|change| format!("  {change}")));
+    }
+    lines.join("\n")
 }
 
 /// The plan for people.
@@ -170,7 +202,8 @@ mod tests {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         for example in ["gpt", "hospital", "bank", "factory"] {
             let job = format!("{root}/examples/{example}/job.toml").into();
-            let args = JobArgs { job, cluster: None, seed: None, set: Vec::new() };
+            let args =
+                JobArgs { job, cluster: None, seed: None, set: Vec::new(), strategy: None, workers: None };
             let text = to_text(&prepare::prepare(&args).unwrap().plan);
             let golden = format!("{}/testdata/plans/{example}.txt", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("HCRUN_BLESS").is_some() {

@@ -209,7 +209,15 @@ allowed_zones = ["south"]
             let manifest = crate::manifests::index(&file, &file.job.shards[0]).unwrap();
             crate::manifests::write(&file, &manifest).unwrap();
             let set = set.iter().map(|&set| set.to_owned()).collect();
-            prepare::prepare(&crate::cli::JobArgs { job, cluster: None, seed: None, set }).unwrap()
+            prepare::prepare(&crate::cli::JobArgs {
+                job,
+                cluster: None,
+                seed: None,
+                set,
+                strategy: None,
+                workers: None,
+            })
+            .unwrap()
         };
         let meta = |prepared: &Prepared| {
             Meta::new(&prepared.file.job, hcrun_protocol::Step(1), &prepared.plan.placement, "", "")

@@ -19,8 +19,12 @@ impl From<Constraint> for Infeasible {
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Constraint {
-    #[error("there is no strategy `{0}`; there is `balanced`")]
+    #[error("there is no strategy `{0}`; there are {names}", names = crate::strategies::names())]
     UnknownStrategy(String),
+    #[error("{strategy} does not place {workers} workers: {why}")]
+    StrategyRefuses { strategy: String, workers: usize, why: String },
+    #[error("the cluster is no fleet: {0}")]
+    Fleet(String),
     #[error("zero workers are asked for")]
     NoWorkers,
     #[error("{wanted} workers are asked for, {limit} is the most of one job")]
@@ -86,7 +90,13 @@ impl Constraint {
     /// What would lift it.
     pub fn remedy(&self) -> String {
         match self {
-            Constraint::UnknownStrategy(_) => "leave policy.strategy out".to_owned(),
+            Constraint::UnknownStrategy(_) => {
+                "name one of the strategies listed, or leave policy.strategy out".to_owned()
+            }
+            Constraint::StrategyRefuses { .. } => {
+                "ask for fewer workers, or add slots to a pool that may hold the data".to_owned()
+            }
+            Constraint::Fleet(_) => "correct the pools of the cluster file".to_owned(),
             Constraint::NoWorkers => "ask for at least one under `workers`".to_owned(),
             Constraint::TooManyWorkers { limit, .. } => format!("ask for at most {limit} workers"),
             Constraint::UnknownPool { .. } => "name a pool of the cluster under `workers`".to_owned(),

@@ -3,6 +3,7 @@
 //! [`plan`] is a function of its arguments: no socket, clock or environment. What it returns is executed as
 //! it stands; what it refuses is refused before anything has started, with every binding constraint named.
 
+mod choose;
 mod classes;
 mod constraint;
 mod links;
@@ -20,6 +21,7 @@ use hcrun_protocol::model::ModelProfile;
 use hcrun_protocol::placement::Placement;
 use hcrun_protocol::plan::{ExchangeSummary, PLAN_SCHEMA, Plan, Price, add_traffic};
 
+pub use choose::{Choice, Rejected, Workers, choose, words};
 pub use constraint::{Constraint, Infeasible};
 
 /// All that a plan depends on.

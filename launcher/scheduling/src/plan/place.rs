@@ -12,6 +12,7 @@ use hcrun_protocol::residency::{Rule, allowed_zones};
 use hcrun_protocol::{Generation, Rank, ShardId, SlotId, ZoneId};
 
 use super::constraint::{Constraint, Infeasible};
+use crate::strategies;
 
 pub(crate) fn place(job: &Job, cluster: &Cluster) -> Result<Placement, Infeasible> {
     check_counts(job, cluster)?;
@@ -66,7 +67,7 @@ pub(crate) fn sums_leave(job: &Job, cluster: &Cluster, placement: &Placement) ->
 
 fn check_counts(job: &Job, cluster: &Cluster) -> Result<(), Infeasible> {
     let mut binding = Vec::new();
-    if job.policy.strategy != "balanced" {
+    if job.policy.strategy != "balanced" && strategies::by_name(&job.policy.strategy).is_none() {
         binding.push(Constraint::UnknownStrategy(job.policy.strategy.clone()));
     }
     for (name, wanted) in &job.workers {

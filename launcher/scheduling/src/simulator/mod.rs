@@ -81,8 +81,29 @@ pub fn observe(
     Ok(Outcome::of(state, *busy, *decisions, *violations))
 }
 
+/// The state at a moment of a simulation, with all decisions of that moment applied, and the strategy as it is then.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn until(
+    fleet: &Arc<Fleet>,
+    workload: Workload,
+    strategy: &mut Strategy,
+    moment: Time,
+) -> Result<State, SimulationError> {
+    let mut simulation = Simulation::new(fleet, workload, Checks::Totals);
+    simulation.until = moment;
+    simulation.run(strategy, &mut ())?;
+    if simulation.state.now() < moment {
+        simulation.advance(moment);
+    }
+    Ok(simulation.state)
+}
+
 struct Simulation {
     state: State,
+    /// Events after it do not happen.
+    until: Time,
     submitted: usize,
     /// When running jobs will be done or change speed, with the start they belong to.
     ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
@@ -102,6 +123,7 @@ impl Simulation {
         let state = State::new(Arc::clone(fleet), workload);
         Simulation {
             state,
+            until: LAST,
             submitted: 0,
             ends: BinaryHeap::new(),
             wake: None,
@@ -114,6 +136,9 @@ impl Simulation {
 
     fn run(&mut self, strategy: &mut Strategy, observer: &mut impl Observer) -> Result<(), SimulationError> {
         while let Some(now) = self.next_event() {
+            if now > self.until && self.until < LAST {
+                return Ok(());
+            }
             if now > LAST {
                 let left = self.state.waiting_count() + self.state.running_count();
                 return Err(SimulationError::Endless { strategy: strategy.name, left });

@@ -1,0 +1,53 @@
+//! `hcrun why`: why a job is where it is, at a moment of a simulation.
+
+use hcrun_protocol::time::Time;
+use hcrun_scheduling::{JobIndex, simulator, strategies};
+
+use crate::cli::WhyArgs;
+use crate::codes;
+use crate::failure::{Failure, Result};
+use crate::lab;
+use crate::output::Output;
+use crate::settings::schema::nearest;
+
+pub(crate) fn why(args: &WhyArgs, output: &Output) -> Result<()> {
+    let inputs = lab::read(&args.lab, std::slice::from_ref(&args.strategy), "why")?;
+    let index = find(&inputs, &args.job)?;
+    let submit = inputs.workload.jobs()[index.index()].submit;
+    let moment = args.at.map_or(Ok(submit), moment)?;
+    let mut strategy =
+        strategies::by_name(inputs.strategies[0]).expect("names are checked when they are read");
+    let state =
+        simulator::until(&inputs.fleet, inputs.workload.clone(), &mut strategy, moment).map_err(|error| {
+            Failure::new(&codes::SIMULATION_STUCK, "the simulation does not come to this moment")
+                .caused_by(&error)
+        })?;
+    let why = strategy.why(&state, index);
+    output.answer(&why, || why.to_string());
+    Ok(())
+}
+
+fn find(inputs: &lab::Inputs, id: &str) -> Result<JobIndex> {
+    let jobs = inputs.workload.jobs();
+    jobs.iter().position(|job| job.id == id).map(JobIndex::from_index).ok_or_else(|| {
+        let failure = Failure::new(&codes::USAGE, format!("the trace has no job `{id}`"));
+        match nearest(id, jobs.iter().map(|job| job.id.as_str())) {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure.hint(format!("its jobs have ids such as `{}`", jobs[0].id)),
+        }
+    })
+}
+
+fn moment(seconds: f64) -> Result<Time> {
+    if !(0.0..1e12).contains(&seconds) {
+        return Err(Failure::new(&codes::USAGE, format!("`--at {seconds}` is no moment of a trace"))
+            .hint("give seconds from the first submission, at least 0"));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the range just checked"
+    )]
+    let micros = (seconds * 1e6).round() as u64;
+    Ok(Time(micros))
+}
