@@ -231,6 +231,28 @@ codes! {
         "there is no such strategy",
         "A strategy was asked for by a name that hcrun does not know.",
         "take one of the names listed; `hcrun simulate --help` says what each does";
+    QUEUE_NOT_FOUND "HC2023" Usage
+        "there is no such queue",
+        "The directory does not exist, holds no queue, or the queue has nothing of what was asked for.",
+        "name the queue's directory with --queue; `hcrun submit` and `hcrun up` make one";
+    QUEUE_UNUSABLE "HC2024" Usage
+        "the queue cannot be used",
+        "Its database is damaged, of another program or of a newer hcrun, or its directory cannot be written. \
+         Nothing in it was changed.",
+        "check the path and its permissions; if the database is damaged, take a copy of the directory and start a new \
+         queue: jobs are kept in jobs/, their runs with checkpoints in runs/";
+    QUEUE_BUSY "HC2025" Usage
+        "the queue is run by another process",
+        "One `hcrun up` runs a queue; a second would start its jobs twice.",
+        "submit to the one that is up, or end it first";
+    QUEUE_JOB_NOT_FOUND "HC2026" Usage
+        "the queue has no such job",
+        "No job of this queue has that id.",
+        "`hcrun ps` lists the jobs with their ids";
+    QUEUE_JOB_ENDED "HC2027" Usage
+        "the job is at its end",
+        "A job that is done, failed, cancelled or refused stays so.",
+        "submit it again";
 
     JOIN_DEADLINE "HC3001" Deadline
         "not all workers joined in time",

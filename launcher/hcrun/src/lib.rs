@@ -15,6 +15,7 @@ mod lab;
 pub mod manifests;
 pub mod output;
 pub mod prepare;
+mod queue;
 pub mod report;
 mod run;
 pub mod run_dir;

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod cancel;
 mod compare;
 mod completions;
 mod doctor;
@@ -10,6 +11,8 @@ mod logs;
 mod plan;
 mod predict;
 mod probe_gpu;
+mod ps;
+mod record;
 mod report;
 mod resume;
 mod run;
@@ -17,6 +20,8 @@ mod shard;
 mod simulate;
 mod status;
 mod stop;
+mod submit;
+mod up;
 mod why;
 mod worker;
 
@@ -40,6 +45,11 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Simulate(args) => simulate::simulate(&args, output),
         Verb::Compare(args) => compare::compare(&args, output),
+        Verb::Up(args) => return up::up(&args, output),
+        Verb::Submit(args) => submit::submit(&args, output),
+        Verb::Ps(args) => ps::ps(&args, output),
+        Verb::Cancel(args) => cancel::cancel(&args, output),
+        Verb::Record(args) => record::record(&args, output),
         Verb::Why(args) => why::why(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hcrun_protocol::time::Span;
 use hcrun_scheduling::comparison::Estimates;
 use hcrun_scheduling::simulator::Checks;
+use hcrun_scheduling::traces::hcrun::Recording;
 use hcrun_scheduling::traces::{self, TraceError};
 use hcrun_scheduling::{Fleet, Workload, strategies};
 
@@ -30,14 +31,25 @@ pub(crate) struct Inputs {
     pub(crate) trace: String,
     pub(crate) cluster: String,
     pub(crate) command: String,
+    /// How the jobs really went, for a trace that a queue recorded.
+    pub(crate) recording: Option<Recording>,
 }
 
 /// Reads trace and cluster; `strategies` empty means all. `verb` is the command that was given.
 pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Inputs> {
-    let strategies = strategies(names)?;
+    let recording = args.replay.as_deref().map(recording).transpose()?;
+    let strategies = match &recording {
+        Some(recording) if names.is_empty() && verb == "simulate" => {
+            strategies(std::slice::from_ref(&recording.strategy))?
+        }
+        _ => strategies(names)?,
+    };
     let estimates = estimates(&args.estimate)?;
-    let fleet = Arc::new(fleet(&args.cluster)?);
-    let mut workload = workload(args)?;
+    let (fleet, mut workload) = match &recording {
+        Some(recording) => (recording.fleet.clone(), recording.workload.clone()),
+        None => (fleet(args.cluster.as_deref().unwrap_or_default())?, workload(args)?),
+    };
+    let fleet = Arc::new(fleet);
     let overhead = Span::from_secs(args.start_overhead.into());
     workload.jobs_mut().for_each(|job| job.start_overhead = job.start_overhead.max(overhead));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -50,8 +62,12 @@ pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Input
         estimates,
         checks: if args.check { Checks::Everything } else { Checks::Totals },
         threads: args.threads.unwrap_or(cores).max(1),
-        trace: args.trace.clone(),
-        cluster: args.cluster.clone(),
+        trace: trace_words(args),
+        cluster: match recording {
+            Some(_) => "the recording's".to_owned(),
+            None => args.cluster.clone().unwrap_or_default(),
+        },
+        recording,
     })
 }
 
@@ -115,37 +131,61 @@ fn fleet(text: &str) -> Result<Fleet> {
 }
 
 fn workload(args: &LabArgs) -> Result<Workload> {
-    let Some((format, path)) = args.trace.split_once(':') else {
-        return Err(Failure::new(
-            &codes::USAGE,
-            format!("`--trace {}` does not name its format", args.trace),
-        )
-        .because("a trace is given as FORMAT:PATH")
-        .hint(format!("write the format before the path; there are {}", traces::names())));
+    let trace = args.trace.as_deref().unwrap_or_default();
+    let Some((format, path)) = trace.split_once(':') else {
+        return Err(Failure::new(&codes::USAGE, format!("`--trace {trace}` does not name its format"))
+            .because("a trace is given as FORMAT:PATH")
+            .hint(format!("write the format before the path; there are {}", traces::names())));
     };
-    let fail = |error: &TraceError| {
-        Failure::new(&codes::TRACE_MALFORMED, format!("cannot use the trace `{path}` as {format}"))
-            .at(path.to_owned())
-            .because(error.to_string())
-    };
+    let fail = |error: &TraceError| malformed(path, format, error);
     if !traces::FORMATS.iter().any(|known| known.name == format) {
         return Err(fail(&TraceError::UnknownFormat(format.to_owned())));
     }
+    traces::read(format, &read_text(Path::new(path))?).map_err(|error| fail(&error))
+}
+
+fn recording(path: &Path) -> Result<Recording> {
+    let fail = |error: &TraceError| malformed(&path.display().to_string(), "hcrun", error);
+    traces::hcrun::recording(&read_text(path)?).map_err(|error| fail(&error))
+}
+
+fn malformed(path: &str, format: &str, error: &TraceError) -> Failure {
+    Failure::new(&codes::TRACE_MALFORMED, format!("cannot use the trace `{path}` as {format}"))
+        .at(path.to_owned())
+        .because(error.to_string())
+}
+
+fn read_text(path: &Path) -> Result<String> {
     let unreadable = |cause: String| {
-        Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace").at(path.to_owned()).because(cause)
+        Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace")
+            .at(path.display().to_string())
+            .because(cause)
     };
-    let bytes = settings::read_bounded(Path::new(path), MAX_TRACE_BYTES).map_err(unreadable)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-    traces::read(format, &text).map_err(|error| fail(&error))
+    let bytes = settings::read_bounded(path, MAX_TRACE_BYTES).map_err(unreadable)?;
+    String::from_utf8(bytes)
+        .map_err(|error| unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
+}
+
+/// For titles.
+fn trace_words(args: &LabArgs) -> String {
+    match (&args.replay, &args.trace) {
+        (Some(path), _) => format!("hcrun:{}", path.display()),
+        (None, trace) => trace.clone().unwrap_or_default(),
+    }
 }
 
 /// The command that gives the same figures again.
 fn command(args: &LabArgs, strategies: &[&str], verb: &str) -> String {
     let mut words = vec![
         format!("hcrun {verb}"),
-        format!("--trace {}", quoted(&args.trace)),
-        format!("--cluster {}", quoted(&args.cluster)),
+        match &args.replay {
+            Some(path) => format!("--replay {}", quoted(&path.display().to_string())),
+            None => {
+                let (trace, cluster) = (args.trace.as_deref(), args.cluster.as_deref());
+                let (trace, cluster) = (trace.unwrap_or_default(), cluster.unwrap_or_default());
+                format!("--trace {} --cluster {}", quoted(trace), quoted(cluster))
+            }
+        },
         format!("--strategy {}", strategies.join(",")),
     ];
     words.extend(args.columns.iter().map(|columns| format!("--columns {}", quoted(columns))));

@@ -3,6 +3,7 @@
 mod charts;
 mod inputs;
 mod metrics;
+mod replay;
 mod report;
 mod sweep;
 mod table;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 pub(crate) use inputs::{Inputs, read};
 pub(crate) use metrics::{METRICS, Metric};
+pub(crate) use replay::{Replay, replay, replay_text};
 pub(crate) use sweep::{Results, sweep};
 pub(crate) use table::{Document, text, to_csv};
 

@@ -6,7 +6,7 @@ use hcrun_scheduling::comparison::{Interval, mean_interval, paired_interval};
 use serde::Serialize;
 use serde_json::Number;
 
-use super::{Inputs, METRICS, Metric, Results};
+use super::{Inputs, METRICS, Metric, Replay, Results};
 
 /// Version of the JSON of `simulate` and `compare`. Additions keep the number.
 const SCHEMA: u32 = 1;
@@ -23,6 +23,9 @@ pub(crate) struct Document {
     /// Gives the same figures again.
     command: String,
     results: Vec<Row>,
+    /// Of a recorded queue: simulated against real.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<Replay>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +54,7 @@ impl Document {
             seeds: inputs.seeds,
             command: inputs.command.clone(),
             results: rows.collect(),
+            replay: None,
         }
     }
 }
@@ -141,7 +145,7 @@ fn differences(inputs: &Inputs, results: &Results) -> Vec<String> {
 }
 
 /// The first column to the left, all others to the right.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+pub(super) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
