@@ -173,6 +173,8 @@ impl Store {
     fn prepare(&mut self) -> Result<(), StoreError> {
         self.connection.busy_timeout(BUSY)?;
         self.connection.pragma_update(None, "foreign_keys", true)?;
+        // One write to the disk per change.
+        self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let number = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -285,10 +287,20 @@ impl Store {
         self.set_end(id, JobState::Cancelled, at, None, "cancelled")
     }
 
-    pub(super) fn launch(&self, job: i64, at: Time, because: &str) -> Result<i64> {
-        let text = "INSERT INTO run (job, launched, started_because) VALUES (?1, ?2, ?3)";
-        self.execute(text, params![job, micros(at.0), because])?;
-        Ok(self.connection.last_insert_rowid())
+    /// A job gets a process; the id of its run.
+    pub(super) fn launch(&mut self, job: i64, at: Time, because: &str) -> Result<i64> {
+        let path = &self.path;
+        let insert = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let text = "INSERT INTO run (job, launched, started_because) VALUES (?1, ?2, ?3)";
+            transaction.execute(text, params![job, micros(at.0), because])?;
+            let run = transaction.last_insert_rowid();
+            let text = "UPDATE job SET state = 'running', since = ?2, reason = ?3 WHERE id = ?1";
+            transaction.execute(text, params![job, micros(at.0), because])?;
+            transaction.commit()?;
+            Ok(run)
+        };
+        insert(&mut self.connection).map_err(|error: rusqlite::Error| unusable(path, &error.into()))
     }
 
     pub(super) fn ask_to_stop(&self, run: i64, at: Time, because: &str) -> Result<()> {

@@ -357,7 +357,6 @@ impl Up<'_> {
         let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
         let events_from = child::run(self.queue, job.id).map_or(0, |run| course::events_length(&run));
         let run = self.store.launch(job.id, now, reason)?;
-        self.store.set_state(job.id, JobState::Running, now, reason)?;
         match child::start(self.queue, job.id, index, &self.exited) {
             Ok(pid) => {
                 self.output.note(&format!("job {} ({}): starts, {reason}", job.id, job.name));
