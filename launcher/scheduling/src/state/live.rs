@@ -59,3 +59,59 @@ impl State {
         self.jobs[index.index()].ended = Some(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hcrun_protocol::time::{Span, Time};
+
+    use super::*;
+    use crate::free::Allocation;
+    use crate::job::Workload;
+    use crate::state::Stop;
+    use crate::{Fleet, strategies};
+
+    fn state() -> State {
+        State::new(Arc::new(Fleet::flat(4).unwrap()), Workload::default())
+    }
+
+    fn job(devices: u32) -> JobSpec {
+        JobSpec { work: Work(u128::MAX), ..JobSpec::rigid("job", Time::ZERO, devices, Span::from_secs(9)) }
+    }
+
+    #[test]
+    fn a_job_comes_with_what_it_has_behind_it_and_ends_when_it_says_so() {
+        let mut state = state();
+        state.advance(Time(100));
+        let course = Course { done: Work::taking(Span(7)), attained: 30, ..Course::default() };
+        let index = state.add(job(2), course);
+        let node = state.fleet.nodes_of(state.fleet.pool_indices().next().unwrap()).next().unwrap();
+        state.start(index, Allocation::new([(node, 2)]));
+        state.advance(Time(110));
+        assert_eq!(state.job(index).done(state.now()), Work::taking(Span(17)));
+        assert_eq!(state.job(index).attained(state.now()), 50);
+        state.finish(index);
+        state.check();
+        assert_eq!((state.job(index).phase, state.used()), (Phase::Done, 0));
+        assert_eq!(state.job(index).spec.work, Work::taking(Span(17)));
+    }
+
+    #[test]
+    fn a_job_that_was_told_to_stop_may_be_done_or_withdrawn() {
+        let mut state = state();
+        let mut strategy = strategies::by_name("fifo-skip").unwrap();
+        let jobs = [3, 4, 4].map(|devices| state.add(job(devices), Course::default()));
+        let node = state.fleet.nodes_of(state.fleet.pool_indices().next().unwrap()).next().unwrap();
+        state.start(jobs[0], Allocation::new([(node, 3)]));
+        state.advance(Time(10));
+        state.stop(jobs[0], Stop::Preempted);
+        state.finish(jobs[0]);
+        state.withdraw(jobs[1]);
+        state.check();
+        assert_eq!((state.waiting_count(), state.running_count()), (1, 0));
+        // The strategy has heard of both.
+        let decided = strategy.decide(&state);
+        assert_eq!(decided.iter().map(|decision| decision.job).collect::<Vec<_>>(), [jobs[2]]);
+    }
+}
