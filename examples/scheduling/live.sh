@@ -73,3 +73,16 @@ for strategy in $strategies; do
     echo "load $(cut -d' ' -f1-3 /proc/loadavg)" | tee -a machine.txt
     echo
 done
+
+# What the recording of the first strategy says of the others, against what they really did: the work is another run's.
+first=${strategies%% *}
+figure() { sed -E "s/.*\"$1\":([0-9.e+-]+).*/\1/"; }
+real() { sed -E "s/.*\"$2\":\{\"simulated_s\":[0-9.e+-]+,\"real_s\":([0-9.e+-]+).*/\1/" "$1.json"; }
+for strategy in $strategies; do
+    [ "$strategy" = "$first" ] && continue
+    "$HCRUN" simulate --replay "$first.csv" --strategy "$strategy" --json | sed 's/,"replay".*//' > beforehand.json
+    for pair in avg_jct_s:mean_jct makespan_s:makespan; do
+        awk -v s="$(figure "${pair%:*}" < beforehand.json)" -v r="$(real "$strategy" "${pair#*:}")" \
+            "BEGIN { printf \"$strategy from $first's recording: ${pair#*:} %.1f s, real %.1f s, %+.1f %%\n\", s, r, 100 * (s / r - 1) }"
+    done
+done | tee beforehand.txt

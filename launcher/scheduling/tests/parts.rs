@@ -82,12 +82,31 @@ fn every_strategy_places_exactly_the_parts_that_a_job_names() {
     }
 }
 
+/// Both ask for 4 devices of the same pools; only one of them fits beside what runs.
+#[test]
+fn a_job_is_not_passed_over_for_one_with_other_parts() {
+    let job = |id: &str, at, private, public| {
+        let parts = vec![(PoolIndex(0), private), (PoolIndex(1), public)];
+        JobSpec::in_parts(id, Time(at), parts, Span::from_secs(100))
+    };
+    let jobs = vec![job("runs", 0, 2, 0), job("waits", 1, 3, 1), job("fits", 1, 1, 3)];
+    let jobs = jobs.into_iter().map(|mut job| {
+        job.parts.retain(|(_, devices)| *devices > 0);
+        job
+    });
+    let mut skip = strategies::by_name("fifo-skip").unwrap();
+    let workload = Workload::new(jobs.collect()).unwrap();
+    let outcome = simulate(&fleet(), workload, &mut skip, Checks::Everything).unwrap();
+    let starts: Vec<u64> = outcome.jobs.iter().map(|job| job.first_start.unwrap().0).collect();
+    assert_eq!(starts, [0, 100_000_001, 1]);
+}
+
 #[test]
 fn parts_that_no_pool_has_are_refused_by_name() {
     let job = |id: &str, parts| JobSpec::in_parts(id, Time::ZERO, parts, Span::from_secs(1));
     let jobs = vec![
         job("fits", vec![(PoolIndex(0), 4), (PoolIndex(1), 3)]),
-        job("too-many-there", vec![(PoolIndex(1), 4)]),
+        job("too-many-there", vec![(PoolIndex(0), 1), (PoolIndex(1), 4)]),
         job("no-such-pool", vec![(PoolIndex(7), 1)]),
     ];
     for strategy in strategies::ALL {

@@ -13,7 +13,6 @@ use crate::failure::{Failure, Result};
 const DATABASE: &str = "queue.db";
 const LOCK: &str = "lock";
 const SOCKET: &str = "control.sock";
-const CLUSTER: &str = "cluster.toml";
 
 /// A queue by its directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +53,7 @@ impl QueueDir {
 
     /// The cluster that the queue was run on last.
     pub(crate) fn cluster(&self) -> PathBuf {
-        self.path.join(CLUSTER)
+        self.path.join(crate::run_dir::files::CLUSTER)
     }
 
     /// What was submitted as this job.

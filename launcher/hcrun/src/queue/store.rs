@@ -217,7 +217,7 @@ impl Store {
         self.select(&format!("SELECT {JOB_COLUMNS} FROM job ORDER BY id"), [], job_row)
     }
 
-    /// Those that are not at their end, also those that are after `id`.
+    /// Those that are not at their end.
     pub(super) fn unfinished(&self) -> Result<Vec<JobRow>> {
         let states = "state IN ('waiting', 'running', 'stopping')";
         self.select(&format!("SELECT {JOB_COLUMNS} FROM job WHERE {states} ORDER BY id"), [], job_row)

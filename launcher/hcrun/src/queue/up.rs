@@ -31,6 +31,7 @@ use super::submission::wall_clock;
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
+use crate::run_dir::{RunDir, files};
 
 /// What a queue is run with.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
 const MAX_FAILURES: u32 = 3;
 /// Before the first retry; twice as long before each further one.
 const BACKOFF: Span = Span::from_secs(1);
+/// Before a run that somebody still holds is looked at again.
+const CLEARED: Span = Span::from_millis(200);
 /// Waiting jobs whose reason is kept up to date.
 const MAX_REASONS: usize = 200;
 /// The longest wait without a look at the database.
@@ -58,7 +61,14 @@ pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Resul
     })?;
     let store = Store::open(queue)?;
     let cluster = toml::to_string(&settings.cluster).expect("a cluster has string keys");
-    std::fs::write(queue.cluster(), cluster).map_err(|error| unwritable(&queue.cluster(), &error))?;
+    RunDir { path: queue.path.clone() }.write(files::CLUSTER, cluster.as_bytes())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    if fleet.devices() > cores {
+        output.note(&format!(
+            "the cluster has {} slots, this machine {cores} cores: jobs that fill them share cores",
+            fleet.devices()
+        ));
+    }
     store.set("strategy", settings.strategy.name)?;
     store.set("fleet", &fleet_words(&fleet))?;
     store.lose_runs()?;
@@ -200,8 +210,9 @@ impl Up<'_> {
     /// Takes in what others wrote into the database.
     fn look(&mut self) -> Result<()> {
         let now = self.state.now();
+        let known: BTreeMap<i64, JobIndex> = self.jobs.iter().map(|(index, job)| (job.id, *index)).collect();
         for row in self.store.unfinished()? {
-            let known = self.jobs.iter().find(|(_, job)| job.id == row.id).map(|(index, _)| *index);
+            let known = known.get(&row.id).copied();
             let due = self.later.iter().find(|(_, id)| *id == row.id).map(|(at, _)| *at);
             match (known, due) {
                 (Some(index), _) if row.cancel => self.cancel(index)?,
@@ -221,8 +232,14 @@ impl Up<'_> {
         if row.cancel {
             return self.store.withdraw(row.id, now);
         }
+        let run = child::run(self.queue, row.id);
+        // Processes of a queue that was killed are not all gone at the same instant.
+        if run.as_ref().is_some_and(RunDir::is_live) {
+            self.later.push((now + CLEARED, row.id));
+            return Ok(());
+        }
         // It may have come to its end when nobody looked.
-        if child::run(self.queue, row.id).is_some_and(|run| child::is_done(&run)) {
+        if run.as_ref().is_some_and(child::is_done) {
             return self.store.set_end(row.id, JobState::Done, now, Some(0), "done");
         }
         let spec = match live::spec(row, &self.state.fleet, self.costs) {

@@ -46,9 +46,12 @@ mod tests {
 
     use hcrun_protocol::time::{Span, Time};
 
-    use crate::job::{JobIndex, JobSpec, Workload};
+    use crate::fleet::NodeIndex;
+    use crate::free::Allocation;
+    use crate::job::{JobSpec, Workload};
     use crate::simulator::{Checks, simulate};
-    use crate::{Fleet, strategies};
+    use crate::state::{Course, Stop};
+    use crate::{Fleet, State, Work, strategies};
 
     /// 4 devices; a long job of 3 is displaced by a short one of 2, a third of 1 fits beside either.
     #[test]
@@ -68,6 +71,21 @@ mod tests {
         // again from 18 + 1 on.
         assert_eq!(ends, [110, 7, 18]);
         assert_eq!(outcome.jobs[2].first_start, Some(Time(10_000_000)));
-        assert_eq!(JobIndex(0).index(), 0);
+    }
+
+    #[test]
+    fn a_job_that_moves_writes_its_checkpoint_first() {
+        let fleet = Arc::new(Fleet::uniform(2, 1).unwrap());
+        let mut state = State::new(fleet, Workload::default());
+        let mut job = JobSpec::rigid("moves", Time::ZERO, 1, Span::from_secs(100));
+        job.stop_overhead = Span::from_secs(2);
+        let index = state.add(job, Course::default());
+        let on = |node| Allocation::new([(NodeIndex(node), 1)]);
+        state.start(index, on(0));
+        state.advance(Time(10_000_000));
+        state.stop(index, Stop::Moved);
+        state.start(index, on(1));
+        state.advance(Time(15_000_000));
+        assert_eq!(state.job(index).done(state.now()), Work::taking(Span::from_secs(13)));
     }
 }
