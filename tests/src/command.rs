@@ -46,7 +46,7 @@ impl Command {
     ) -> Command {
         let mut command = std::process::Command::new(program);
         command.args(args).current_dir(directory).stdin(Stdio::null());
-        for variable in ["HCRUN_RUNS_DIR", "HCRUN_CLUSTER"] {
+        for variable in ["HCRUN_RUNS_DIR", "HCRUN_CLUSTER", "HCRUN_QUEUE"] {
             command.env_remove(variable);
         }
         Command { command, directory: directory.to_owned() }

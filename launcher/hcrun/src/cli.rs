@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use hcrun_protocol::ShardId;
 use hcrun_protocol::ZoneId;
+use hcrun_scheduling::job::Class;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -65,6 +66,16 @@ pub enum Verb {
     Simulate(SimulateArgs),
     /// Compare strategies on a trace: a table with confidence intervals, a CSV file and a report to look at
     Compare(CompareArgs),
+    /// Run the jobs of a queue on this machine under a strategy, until told to end
+    Up(UpArgs),
+    /// Add a job to a queue, whether or not it is up
+    Submit(SubmitArgs),
+    /// Show the jobs of a queue: where they are, since when and why
+    Ps(QueueArgs),
+    /// Take a job out of a queue; a running one writes a checkpoint first
+    Cancel(CancelArgs),
+    /// Write what a queue ran as a trace, for `hcrun simulate --replay`
+    Record(RecordArgs),
     /// Say why a job of a trace is where it is at a moment of its simulation
     Why(WhyArgs),
     /// Work on files of prices
@@ -183,6 +194,70 @@ pub struct ServeArgs {
     /// Address on which workers reach this machine [default: 127.0.0.1; needed with --wait-for-workers]
     #[arg(long, value_name = "IP")]
     pub listen: Option<IpAddr>,
+    /// Process whose end ends this one
+    #[arg(long, value_name = "PID", hide = true)]
+    pub parent: Option<i32>,
+}
+
+/// Which queue.
+#[derive(Debug, Clone, Args)]
+pub struct QueueArgs {
+    /// Directory of the queue
+    #[arg(long, value_name = "DIR", env = "HCRUN_QUEUE", default_value = "queue")]
+    pub queue: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// The cluster file; its pools must be local [default: the one that the queue had before, else this machine with one
+    /// private and one public zone]
+    #[arg(long, value_name = "FILE", env = "HCRUN_CLUSTER")]
+    pub cluster: Option<PathBuf>,
+    /// The strategy that decides who runs; `hcrun simulate --help` says what each does
+    #[arg(long, value_name = "NAME", default_value = "fifo-skip")]
+    pub strategy: String,
+    /// End as soon as no job waits or runs
+    #[arg(long)]
+    pub until_idle: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Class of the job: guaranteed, normal or opportunistic
+    #[arg(long, value_name = "CLASS", default_value = "normal", value_parser = class)]
+    pub priority: Class,
+    /// Seconds that the job is expected to train, for strategies that ask [default: as long as a job with the same
+    /// settings did, else an hour]
+    #[arg(long, value_name = "SECONDS")]
+    pub estimate: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The job's id, as `hcrun ps` shows it
+    pub job: i64,
+    #[command(flatten)]
+    pub queue: QueueArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// Where the trace goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+fn class(name: &str) -> Result<Class, String> {
+    let names = Class::ALL.map(Class::name).join(", ");
+    Class::parse(name).ok_or_else(|| format!("the classes are {names}"))
 }
 
 #[derive(Debug, Args)]
@@ -227,15 +302,24 @@ pub struct PredictArgs {
 #[derive(Debug, Clone, Args)]
 pub struct LabArgs {
     /// The trace as FORMAT:PATH, such as `muri:trace1.csv`; `hcrun simulate --help` lists the formats
-    #[arg(long, value_name = "FORMAT:PATH")]
-    pub trace: String,
+    #[arg(long, value_name = "FORMAT:PATH", required_unless_present = "replay")]
+    pub trace: Option<String>,
+    /// Instead of a trace and a cluster: what a queue ran, as `hcrun record` wrote it. `simulate` compares with what really
+    /// happened
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    pub replay: Option<PathBuf>,
     /// Columns of a trace of the format `csv`, as NAME=COLUMN: `submit=arrival,duration=run_s,gpus=n`
     #[arg(long, value_name = "NAME=COLUMN,…")]
     pub columns: Option<String>,
     /// The cluster: a cluster file, `pool:64` for 64 devices without topology or costs, or `nodes:8x8` for 8 nodes of
     /// 8 devices
-    #[arg(long, value_name = "FILE|pool:N|nodes:NxM", env = "HCRUN_CLUSTER")]
-    pub cluster: String,
+    #[arg(
+        long,
+        value_name = "FILE|pool:N|nodes:NxM",
+        env = "HCRUN_CLUSTER",
+        required_unless_present = "replay"
+    )]
+    pub cluster: Option<String>,
     /// How often the workload is varied; the first time it is the trace as it is, then what is asked for is moved
     /// around the circle of submissions
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -263,8 +347,8 @@ pub struct LabArgs {
 pub struct SimulateArgs {
     #[command(flatten)]
     pub lab: LabArgs,
-    /// Strategies, separated by commas
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
+    /// Strategies, separated by commas; with --replay the one that the queue had
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', required_unless_present = "replay")]
     pub strategy: Vec<String>,
     /// Also write the rows to this file
     #[arg(long, value_name = "FILE")]

@@ -227,20 +227,42 @@ codes! {
         "The trace is of an unknown format, lacks a column, has one that the format does not know, or has a row that \
          breaks a rule: a negative time, zero devices, a job id that is there twice. The error names the line.",
         "correct the line named, or name the format that the file has (`--trace FORMAT:PATH`)";
-    PRICES_MALFORMED "HC2023" Usage
-        "a file of prices cannot be used",
-        "The file of prices is not valid TOML, or an entry lacks a date or a source, or has a value out of range. The \
-         error names line and key.",
-        "correct the entry; examples/scheduling/prices.toml shows the form";
-    PRICES_STALE "HC2024" Usage
-        "prices are old or have no source",
-        "Entries of the file of prices are older than the limit, dated in the future, or do not say where they come \
-         from.",
-        "look each of them up again, and write its new date and source";
     STRATEGY_UNKNOWN "HC2022" Usage
         "there is no such strategy",
         "A strategy was asked for by a name that hcrun does not know.",
         "take one of the names listed; `hcrun simulate --help` says what each does";
+    QUEUE_NOT_FOUND "HC2023" Usage
+        "there is no such queue",
+        "The directory does not exist, holds no queue, or the queue has nothing of what was asked for.",
+        "name the queue's directory with --queue; `hcrun submit` and `hcrun up` make one";
+    QUEUE_UNUSABLE "HC2024" Usage
+        "the queue cannot be used",
+        "Its database is damaged, of another program or of a newer hcrun, or its directory cannot be written. \
+         Nothing in it was changed.",
+        "check the path and its permissions; if the database is damaged, take a copy of the directory and start a new \
+         queue: jobs are kept in jobs/, their runs with checkpoints in runs/";
+    QUEUE_BUSY "HC2025" Usage
+        "the queue is run by another process",
+        "One `hcrun up` runs a queue; a second would start its jobs twice.",
+        "submit to the one that is up, or end it first";
+    QUEUE_JOB_NOT_FOUND "HC2026" Usage
+        "the queue has no such job",
+        "No job of this queue has that id.",
+        "`hcrun ps` lists the jobs with their ids";
+    QUEUE_JOB_ENDED "HC2027" Usage
+        "the job is at its end",
+        "A job that is done, failed, cancelled or refused stays so.",
+        "submit it again";
+    PRICES_MALFORMED "HC2028" Usage
+        "a file of prices cannot be used",
+        "The file of prices is not valid TOML, or an entry lacks a date or a source, or has a value out of range. The \
+         error names line and key.",
+        "correct the entry; examples/scheduling/prices.toml shows the form";
+    PRICES_STALE "HC2029" Usage
+        "prices are old or have no source",
+        "Entries of the file of prices are older than the limit, dated in the future, or do not say where they come \
+         from.",
+        "look each of them up again, and write its new date and source";
 
     JOIN_DEADLINE "HC3001" Deadline
         "not all workers joined in time",

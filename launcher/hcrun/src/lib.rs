@@ -16,6 +16,7 @@ pub mod manifests;
 mod measured;
 pub mod output;
 pub mod prepare;
+mod queue;
 pub mod report;
 mod run;
 pub mod run_dir;

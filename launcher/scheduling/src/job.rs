@@ -8,7 +8,7 @@ use hcrun_protocol::residency::{ResidencyError, allowed_zones};
 use hcrun_protocol::time::{Span, Time};
 
 use crate::costs::Exchange;
-use crate::fleet::{Fleet, Kind, Pool, PoolSet};
+use crate::fleet::{Fleet, Kind, Pool, PoolIndex, PoolSet};
 use crate::work::{Rate, Work};
 
 /// A job's place in its [`Workload`]: by submission, then by row. Ties are broken by it everywhere.
@@ -51,6 +51,22 @@ pub enum Class {
     Normal,
     /// Not preempted by anybody.
     Guaranteed,
+}
+
+impl Class {
+    pub const ALL: [Class; 3] = [Class::Opportunistic, Class::Normal, Class::Guaranteed];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Opportunistic => "opportunistic",
+            Class::Normal => "normal",
+            Class::Guaranteed => "guaranteed",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.name() == name)
+    }
 }
 
 /// The devices a job got, as its speed depends on them.
@@ -99,6 +115,8 @@ pub struct JobSpec {
     pub speed: Option<Arc<dyn Speed>>,
     /// From getting devices to the first step, at each start.
     pub start_overhead: Span,
+    /// From being told to stop to giving its devices back.
+    pub stop_overhead: Span,
     /// Work since the last checkpoint is lost with a node; zero: a checkpoint at every instant.
     pub checkpoint_interval: Span,
     /// Names the model, where a trace does.
@@ -117,6 +135,8 @@ pub struct JobSpec {
     pub exchange: Option<Exchange>,
     /// Of one checkpoint.
     pub checkpoint_bytes: u64,
+    /// Exactly these devices of each pool; empty: devices of any of its pools.
+    pub parts: Vec<(PoolIndex, u32)>,
 }
 
 impl JobSpec {
@@ -131,6 +151,7 @@ impl JobSpec {
             estimate: work,
             speed: None,
             start_overhead: Span(0),
+            stop_overhead: Span(0),
             checkpoint_interval: Span(0),
             model: String::new(),
             tenant: String::new(),
@@ -142,7 +163,19 @@ impl JobSpec {
             kinds: Vec::new(),
             exchange: None,
             checkpoint_bytes: 0,
+            parts: Vec::new(),
         }
+    }
+
+    /// As [`Self::rigid`], on exactly these devices of each pool.
+    pub fn in_parts(
+        id: impl Into<String>,
+        submit: Time,
+        parts: Vec<(PoolIndex, u32)>,
+        duration: Span,
+    ) -> JobSpec {
+        let devices = parts.iter().map(|part| part.1).sum();
+        JobSpec { parts, ..JobSpec::rigid(id, submit, devices, duration) }
     }
 
     /// The same job, submitted at another time; its deadline moves with it.
@@ -167,7 +200,9 @@ impl JobSpec {
             let usable = self.kinds.is_empty() || self.kinds.contains(&fleet.kinds[pool.kind.index()]);
             usable && zones.iter().all(|zones| zones.contains(zone))
         };
-        Ok(fleet.pool_indices().filter(|index| allowed(fleet.pool(*index))).collect())
+        let named =
+            |index: &PoolIndex| self.parts.is_empty() || self.parts.iter().any(|(pool, _)| pool == index);
+        Ok(fleet.pool_indices().filter(|index| named(index) && allowed(fleet.pool(*index))).collect())
     }
 }
 

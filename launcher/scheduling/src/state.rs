@@ -3,6 +3,9 @@
 //! Drivers (the simulator, a live queue) change it by the methods named after what happened; strategies read it.
 //! Work and devices are conserved: [`State::check`] compares every count with the sum of its parts.
 
+mod leaving;
+mod live;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,6 +15,9 @@ use crate::fleet::{Fleet, NodeIndex, PoolIndex, PoolSet};
 use crate::free::{Allocation, Free};
 use crate::job::{JobIndex, JobSpec, Shape, Workload};
 use crate::work::{Rate, Work};
+
+use leaving::Leaving;
+pub use live::Course;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -190,6 +196,8 @@ pub struct State {
     held: Vec<u128>,
     /// The same as providers bill it.
     billed: Vec<u128>,
+    /// Jobs that were stopped and are not gone yet.
+    leaving: Leaving,
 }
 
 impl State {
@@ -206,6 +214,7 @@ impl State {
             disturbed: Vec::new(),
             held: vec![0; fleet.pools.len()],
             billed: vec![0; fleet.pools.len()],
+            leaving: Leaving::default(),
             fleet,
         }
     }
@@ -305,6 +314,7 @@ impl State {
         let fleet = Arc::clone(&self.fleet);
         self.free.take(&fleet, &allocation);
         let now = self.now;
+        let clear = self.leaving.clear(now, &self.free, index, &allocation);
         let job = &mut self.jobs[index.index()];
         assert_eq!(job.phase, Phase::Waiting, "only a waiting job is started");
         let pools = allocation.parts().iter().map(|(node, _)| fleet.node(*node).pool);
@@ -313,7 +323,7 @@ impl State {
         let provisioning = pools.map(|pool| fleet.pool(pool).provisioning).max().unwrap_or(Span(0));
         job.phase = Phase::Running;
         job.since = now;
-        job.ready = now + provisioning + job.spec.start_overhead;
+        job.ready = clear + provisioning + job.spec.start_overhead;
         job.first_start.get_or_insert(now);
         job.starts += 1;
         job.counted = now;
@@ -345,6 +355,9 @@ impl State {
             Stop::Preempted => job.preemptions += 1,
             Stop::Lost => job.losses += 1,
             Stop::Moved => {}
+        }
+        if why != Stop::Lost && job.spec.stop_overhead > Span(0) {
+            self.leaving.add(now + job.spec.stop_overhead, index, job.allocation.clone());
         }
         self.release(index, kept, Phase::Waiting);
         self.waiting += 1;

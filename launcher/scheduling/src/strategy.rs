@@ -14,6 +14,7 @@
 mod afresh;
 mod displace;
 mod joint;
+mod parts;
 mod queue;
 mod walk;
 mod why;

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod cancel;
 mod compare;
 mod completions;
 mod doctor;
@@ -11,6 +12,8 @@ mod plan;
 mod predict;
 mod prices;
 mod probe_gpu;
+mod ps;
+mod record;
 mod report;
 mod resume;
 mod run;
@@ -19,6 +22,8 @@ mod shard;
 mod simulate;
 mod status;
 mod stop;
+mod submit;
+mod up;
 mod why;
 mod worker;
 
@@ -44,6 +49,11 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Simulate(args) => simulate::simulate(&args, output),
         Verb::Compare(args) => compare::compare(&args, output),
         Verb::Prices(PricesVerb::Check(args)) => prices::check(&args, output),
+        Verb::Up(args) => return up::up(&args, output),
+        Verb::Submit(args) => submit::submit(&args, output),
+        Verb::Ps(args) => ps::ps(&args, output),
+        Verb::Cancel(args) => cancel::cancel(&args, output),
+        Verb::Record(args) => record::record(&args, output),
         Verb::Why(args) => why::why(&args, output),
         Verb::Explain(args) => explain::explain(&args, output),
         Verb::Completions(args) => completions::completions(&args, output),

@@ -29,6 +29,7 @@ const MAY_CHANGE: [&str; 6] = [
 ];
 
 pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Result<ExitCode> {
+    run::die_with(args.serve.parent)?;
     let dir = RunDir::open(&global.runs_dir, &args.run.run)?.lock_soon()?;
     let found = newest_checkpoint(&dir, output)?;
     let prepared = prepare::prepare_run(&dir, &args.set)?;

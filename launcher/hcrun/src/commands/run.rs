@@ -9,6 +9,7 @@ use crate::prepare;
 use crate::run;
 
 pub(crate) fn run(args: &RunArgs, global: &Global, output: &Output) -> Result<ExitCode> {
+    run::die_with(args.serve.parent)?;
     let prepared = prepare::prepare_chosen(&args.job, &args.choose)?;
     run::start(&prepared, &args.serve, &global.runs_dir, output)
 }

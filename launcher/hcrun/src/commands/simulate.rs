@@ -14,6 +14,12 @@ pub(crate) fn simulate(args: &SimulateArgs, output: &Output) -> Result<()> {
     if let Some(path) = &args.report {
         lab::write_report(path, &inputs, &results)?;
     }
-    output.document(&lab::Document::of(&inputs, &results), || lab::text(&inputs, &results));
+    let mut document = lab::Document::of(&inputs, &results);
+    document.replay =
+        inputs.recording.as_ref().map(|recording| lab::replay(&inputs, recording)).transpose()?;
+    output.document(&document, || {
+        let replay = document.replay.as_ref().map(|replay| format!("\n\n{}", lab::replay_text(replay)));
+        lab::text(&inputs, &results) + &replay.unwrap_or_default()
+    });
     Ok(())
 }

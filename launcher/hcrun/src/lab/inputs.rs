@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hcrun_protocol::time::Span;
 use hcrun_scheduling::comparison::Estimates;
 use hcrun_scheduling::simulator::Checks;
+use hcrun_scheduling::traces::hcrun::Recording;
 use hcrun_scheduling::traces::{self, Beside, TraceError};
 use hcrun_scheduling::{Fleet, Workload, strategies};
 
@@ -33,15 +34,26 @@ pub(crate) struct Inputs {
     pub(crate) trace: String,
     pub(crate) cluster: String,
     pub(crate) command: String,
+    /// How the jobs really went, for a trace that a queue recorded.
+    pub(crate) recording: Option<Recording>,
 }
 
 /// Reads trace and cluster; `strategies` empty means all. `verb` is the command that was given.
 pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Inputs> {
-    let strategies = strategies(names)?;
+    let recording = args.replay.as_deref().map(recording).transpose()?;
+    let strategies = match &recording {
+        Some(recording) if names.is_empty() && verb == "simulate" => {
+            strategies(std::slice::from_ref(&recording.strategy))?
+        }
+        _ => strategies(names)?,
+    };
     let estimates = estimates(&args.estimate)?;
-    let fleet = Arc::new(fleet(&args.cluster)?);
+    let (fleet, mut workload) = match &recording {
+        Some(recording) => (recording.fleet.clone(), recording.workload.clone()),
+        None => (fleet(args.cluster.as_deref().unwrap_or_default())?, workload(args)?),
+    };
+    let fleet = Arc::new(fleet);
     let spot = args.spot.iter().map(|text| spot::read(text, &fleet)).collect::<Result<_>>()?;
-    let mut workload = workload(args)?;
     let overhead = Span::from_secs(args.start_overhead.into());
     workload.jobs_mut().for_each(|job| job.start_overhead = job.start_overhead.max(overhead));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -55,8 +67,12 @@ pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Input
         estimates,
         checks: if args.check { Checks::Everything } else { Checks::Totals },
         threads: args.threads.unwrap_or(cores).max(1),
-        trace: args.trace.clone(),
-        cluster: args.cluster.clone(),
+        trace: trace_words(args),
+        cluster: match recording {
+            Some(_) => "the recording's".to_owned(),
+            None => args.cluster.clone().unwrap_or_default(),
+        },
+        recording,
     })
 }
 
@@ -120,33 +136,52 @@ fn fleet(text: &str) -> Result<Fleet> {
 }
 
 fn workload(args: &LabArgs) -> Result<Workload> {
-    let Some((format, path)) = args.trace.split_once(':') else {
-        return Err(Failure::new(
-            &codes::USAGE,
-            format!("`--trace {}` does not name its format", args.trace),
-        )
-        .because("a trace is given as FORMAT:PATH")
-        .hint(format!("write the format before the path; there are {}", traces::names())));
+    let trace = args.trace.as_deref().unwrap_or_default();
+    let Some((format, path)) = trace.split_once(':') else {
+        return Err(Failure::new(&codes::USAGE, format!("`--trace {trace}` does not name its format"))
+            .because("a trace is given as FORMAT:PATH")
+            .hint(format!("write the format before the path; there are {}", traces::names())));
     };
-    let fail = |error: &TraceError| {
-        Failure::new(&codes::TRACE_MALFORMED, format!("cannot use the trace `{path}` as {format}"))
-            .at(path.to_owned())
-            .because(error.to_string())
-    };
+    let fail = |error: &TraceError| malformed(path, format, error);
     let known = traces::format(format).map_err(|error| fail(&error))?;
     if known.is_settings {
         return traces::read(format, path).map_err(|error| fail(&error));
     }
-    let unreadable = |cause: String| {
-        Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace").at(path.to_owned()).because(cause)
-    };
-    let bytes = settings::read_bounded(Path::new(path), MAX_TRACE_BYTES).map_err(unreadable)?;
     if let Some(folder) = known.folder {
         let folder = Path::new(path).parent().unwrap_or(Path::new(".")).join(folder);
-        let text = String::from_utf8(bytes).map_err(|_| fail(&TraceError::NotText { line: 1 }))?;
+        let text = read_text(Path::new(path))?;
         return traces::read_with(format, &text, &beside(&folder)?).map_err(|error| fail(&error));
     }
+    let bytes = read_bytes(Path::new(path))?;
     traces::read_bytes(format, &bytes, args.columns.as_deref()).map_err(|error| fail(&error))
+}
+
+fn recording(path: &Path) -> Result<Recording> {
+    let fail = |error: &TraceError| malformed(&path.display().to_string(), "hcrun", error);
+    traces::hcrun::recording(&read_text(path)?).map_err(|error| fail(&error))
+}
+
+fn malformed(path: &str, format: &str, error: &TraceError) -> Failure {
+    Failure::new(&codes::TRACE_MALFORMED, format!("cannot use the trace `{path}` as {format}"))
+        .at(path.to_owned())
+        .because(error.to_string())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        unreadable(path, format!("byte {at} is not UTF-8"))
+    })
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    settings::read_bounded(path, MAX_TRACE_BYTES).map_err(|cause| unreadable(path, cause))
+}
+
+fn unreadable(path: &Path, cause: String) -> Failure {
+    Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace")
+        .at(path.display().to_string())
+        .because(cause)
 }
 
 /// The files of a trace's folder, one level deep.
@@ -175,12 +210,26 @@ fn beside(folder: &Path) -> Result<Beside> {
     Ok(Beside::new(files))
 }
 
+/// For titles.
+fn trace_words(args: &LabArgs) -> String {
+    match (&args.replay, &args.trace) {
+        (Some(path), _) => format!("hcrun:{}", path.display()),
+        (None, trace) => trace.clone().unwrap_or_default(),
+    }
+}
+
 /// The command that gives the same figures again.
 fn command(args: &LabArgs, strategies: &[&str], verb: &str) -> String {
     let mut words = vec![
         format!("hcrun {verb}"),
-        format!("--trace {}", quoted(&args.trace)),
-        format!("--cluster {}", quoted(&args.cluster)),
+        match &args.replay {
+            Some(path) => format!("--replay {}", quoted(&path.display().to_string())),
+            None => {
+                let (trace, cluster) = (args.trace.as_deref(), args.cluster.as_deref());
+                let (trace, cluster) = (trace.unwrap_or_default(), cluster.unwrap_or_default());
+                format!("--trace {} --cluster {}", quoted(trace), quoted(cluster))
+            }
+        },
         format!("--strategy {}", strategies.join(",")),
     ];
     words.extend(args.columns.iter().map(|columns| format!("--columns {}", quoted(columns))));

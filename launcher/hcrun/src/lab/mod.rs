@@ -3,6 +3,7 @@
 mod charts;
 mod inputs;
 mod metrics;
+mod replay;
 mod report;
 mod spot;
 mod sweep;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 pub(crate) use inputs::{Inputs, quoted, read};
 pub(crate) use metrics::{METRICS, Metric};
+pub(crate) use replay::{Replay, replay, replay_text};
 pub(crate) use sweep::{Results, sweep};
 pub(crate) use table::{Document, aligned, text, to_csv};
 

@@ -6,7 +6,7 @@ use hcrun_scheduling::comparison::{Interval, mean_interval, paired_interval};
 use serde::Serialize;
 use serde_json::Number;
 
-use super::{Inputs, METRICS, Metric, Results};
+use super::{Inputs, METRICS, Metric, Replay, Results};
 
 /// Version of the JSON of `simulate` and `compare`. Additions keep the number.
 const SCHEMA: u32 = 1;
@@ -23,6 +23,9 @@ pub(crate) struct Document {
     /// Gives the same figures again.
     command: String,
     results: Vec<Row>,
+    /// Of a recorded queue: simulated against real.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<Replay>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +54,7 @@ impl Document {
             seeds: inputs.seeds,
             command: inputs.command.clone(),
             results: rows.collect(),
+            replay: None,
         }
     }
 }

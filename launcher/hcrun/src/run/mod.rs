@@ -11,6 +11,7 @@ mod keeper;
 mod local;
 mod memory;
 mod outcome;
+mod parent;
 mod record;
 mod resumed;
 mod state;
@@ -53,6 +54,7 @@ use stop::StopRequest;
 
 pub(crate) use assign::build;
 pub(crate) use keeper::keep;
+pub(crate) use parent::die_with;
 
 /// Trains a prepared job in a run directory of its own, and answers with its summary.
 pub(crate) fn start(

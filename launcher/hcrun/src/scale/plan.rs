@@ -128,7 +128,7 @@ fn size(args: &JobArgs, pools: &[(PoolId, u16)], workers: u16, scaling: Scaling)
             zero.chain(spread.iter().cloned()).map(|(pool, count)| format!("workers.{pool}={count}"));
         args.set.extend(counts);
         args.set.push(format!("train.batch={batch}"));
-        let serve = ServeArgs { wait_for_workers: false, listen: None };
+        let serve = ServeArgs { wait_for_workers: false, listen: None, parent: None };
         let prepared = prepare::prepare(&args)
             .and_then(|prepared| run::check_serving(&prepared, &serve).map(|()| prepared));
         match prepared {

@@ -84,7 +84,7 @@ fn one(experiment: &Experiment, at: (usize, u32), runs_dir: &Path, output: &Outp
     // Only a terminal has room for the line that moves; a log would fill with every run's.
     let quiet = output.is_quiet() || output.is_json() || !output::stderr_is_terminal();
     let inner = Output::new(&Global { json: false, runs_dir: runs_dir.to_owned(), quiet });
-    let serve = ServeArgs { wait_for_workers: false, listen: None };
+    let serve = ServeArgs { wait_for_workers: false, listen: None, parent: None };
     let (dir, summary) = run::train(&size.prepared, &serve, runs_dir, &inner)?;
     if summary.status != Status::Done {
         return Err(Failure::new(

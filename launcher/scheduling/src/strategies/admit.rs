@@ -18,6 +18,17 @@ impl Admit for FitsFleet {
             };
             return Err(format!("no pool{models} is in a zone that may hold its data"));
         }
+        for (pool, wanted) in &job.spec.parts {
+            let pool =
+                fleet.pools.get(pool.index()).ok_or("it asks for devices of a pool that is not there")?;
+            let most = u64::from(pool.nodes) * u64::from(pool.devices_per_node);
+            if u64::from(*wanted) > most {
+                return Err(format!(
+                    "it asks for {wanted} devices of pool `{}`, which has {most}",
+                    pool.name
+                ));
+            }
+        }
         let (wanted, most) = (u64::from(job.spec.devices.min), fleet.devices_in(pools));
         if wanted > most {
             return Err(format!(

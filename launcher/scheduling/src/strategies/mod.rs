@@ -2,6 +2,7 @@
 
 mod admit;
 mod balanced;
+mod classes;
 mod consolidate;
 mod cost_slo;
 mod demand;
@@ -25,6 +26,7 @@ use hcrun_protocol::time::Span;
 
 pub use admit::{FitsFleet, FitsPool};
 pub use balanced::Balanced;
+pub use classes::ByClass;
 pub use consolidate::Consolidate;
 pub use demand::{Demand, Tuning, Weight};
 pub use elastic::{LeastFitsPool, WholeNodes};
@@ -109,6 +111,11 @@ pub const ALL: &[About] = &[
         name: "hybrid",
         what: "where delay, price, egress and expected losses cost least together",
         make: hybrid,
+    },
+    About {
+        name: "classes",
+        what: "by class, then submission; a higher class displaces a lower one",
+        make: classes,
     },
 ];
 
@@ -266,4 +273,9 @@ fn meeting_deadlines(name: &'static str, mode: impl Mode + 'static) -> Strategy 
 fn hybrid(name: &'static str) -> Strategy {
     let stages = Stages { size: Box::new(Hybrid::default()), ..stages(Submission) };
     Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
+}
+
+fn classes(name: &'static str) -> Strategy {
+    let preemption = Preemption::ByClass { min_runtime: Span(0), patience: Span(u64::MAX) };
+    Strategy::new(name, stages(ByClass), Discipline::Skip, preemption, Pace::Events)
 }

@@ -1,6 +1,6 @@
 //! A decision over all jobs at once: running jobs are resized, paused or left alone, waiting ones started.
 
-use super::{Action, Decision, Reason, Strategy, Want};
+use super::{Action, Decision, Reason, Strategy, Want, parts};
 use crate::fleet::PoolSet;
 use crate::free::Free;
 use crate::job::JobIndex;
@@ -63,7 +63,7 @@ impl Strategy {
                 let at = placing.partition_point(|job| job.want.devices <= want.devices);
                 placing.insert(at, Placing { index: moved, want, room_for: Some(index) });
             }
-            let placed = self.place.place(state, &free, job, &want);
+            let placed = parts::place(&mut *self.place, state, &free, job, &want);
             if let Some(allocation) = &placed {
                 free.take(&state.fleet, allocation);
             }

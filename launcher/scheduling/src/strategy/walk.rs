@@ -5,7 +5,7 @@ use hcrun_protocol::time::{Span, Time};
 use super::queue::{Queue, Request};
 use super::{
     Action, Admit, Decision, Discipline, Key, Mode, Order, Pace, Place, Preemption, Reason, Refresh, Size,
-    Want,
+    Want, parts,
 };
 use crate::free::{Allocation, Free};
 use crate::job::JobIndex;
@@ -26,6 +26,7 @@ pub struct Strategy {
     pub(super) queue: Queue,
     /// Running jobs by key; nearly sorted from one decision to the next.
     pub(super) running: Vec<(Key, JobIndex)>,
+    parts: parts::Numbers,
 }
 
 /// The stages of a strategy; [`Strategy::new`] joins them.
@@ -47,8 +48,21 @@ impl Strategy {
         pace: Pace,
     ) -> Strategy {
         let Stages { admit, order, size, place, mode } = stages;
-        let (queue, running) = (Queue::default(), Vec::new());
-        Strategy { name, admit, order, size, place, mode, discipline, preemption, pace, queue, running }
+        let (queue, running, parts) = (Queue::default(), Vec::new(), parts::Numbers::default());
+        Strategy {
+            name,
+            admit,
+            order,
+            size,
+            place,
+            mode,
+            discipline,
+            preemption,
+            pace,
+            queue,
+            running,
+            parts,
+        }
     }
 
     /// What to do now. The caller applies all of it before anything else happens to `state`: first every stop and the
@@ -136,7 +150,8 @@ impl Strategy {
         let key = self.order.key(state, job);
         // Classes do not fit alike where one may displace another.
         let by_class = matches!(self.preemption, Preemption::ByClass { .. });
-        let other = if by_class { job.spec.class as u32 } else { 0 };
+        let class = if by_class { job.spec.class as u32 } else { 0 };
+        let other = self.parts.of(&job.spec.parts) << 2 | class;
         let request = Request { devices: job.spec.devices.requested, pools: job.pools, other };
         self.queue.insert(index, request, key);
     }
@@ -281,7 +296,7 @@ pub(super) fn place_waiting(
     if want.pools.is_empty() {
         return Placed::Paused;
     }
-    place.place(state, free, job, &want).map_or(Placed::Nowhere(want), Placed::At)
+    parts::place(place, state, free, job, &want).map_or(Placed::Nowhere(want), Placed::At)
 }
 
 pub(super) fn same(want: Want, request: Request) -> bool {

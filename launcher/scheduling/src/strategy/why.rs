@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::walk::{Placed, place_waiting};
 use super::{Discipline, Strategy, Want};
-use crate::fleet::PoolIndex;
+use crate::fleet::{PoolIndex, PoolSet};
 use crate::job::JobIndex;
 use crate::state::{Job, Phase, State};
 
@@ -148,6 +148,13 @@ impl Strategy {
     fn why_waiting(&mut self, state: &State, index: JobIndex, want: Want) -> Answer {
         if want.pools.is_empty() {
             return Answer::NoPool;
+        }
+        for (pool, need) in &state.job(index).spec.parts {
+            let want = Want { devices: *need, pools: PoolSet::from_iter([*pool]) };
+            let free = state.free().in_pool(*pool);
+            if free < u64::from(*need) {
+                return Answer::TooFewFree { need: *need, free, holders: holders(state, want) };
+            }
         }
         let (need, up) = (want.devices, state.capacity().in_pools(want.pools));
         if up < u64::from(need) {

@@ -3,6 +3,7 @@
 mod beside;
 mod columns;
 pub mod gavel;
+pub mod hcrun;
 mod mersenne;
 mod muri;
 pub mod openb;
@@ -79,6 +80,7 @@ impl Format {
 }
 
 pub const FORMATS: &[Format] = &[
+    Format::alone("hcrun", "what `hcrun record` writes; times in s", hcrun::read),
     Format::alone("muri", "Muri's trace-data CSV; times in ms", muri::read),
     Format::alone("philly", "Philly flattened to CSV, as in AdaptDL", philly::read),
     Format::alone("swf", "Standard Workload Format, as Slurm's logs are published", swf::read),

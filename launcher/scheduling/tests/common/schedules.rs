@@ -41,7 +41,7 @@ fn fleet(prng: &mut Prng) -> Fleet {
             false => (format!("public-{index}"), Trust::Public),
         };
         let owner = if prng.below(3) == 0 { "them" } else { "us" }.to_owned();
-        zones.push(Zone { name: ZoneId::new(name).unwrap(), trust, owner });
+        zones.push(Zone::new(ZoneId::new(name).unwrap(), trust, owner));
         let terms: &[Terms] = if is_private { &[Terms::Private] } else { &[Terms::OnDemand, Terms::Spot] };
         for terms in terms {
             pools.push(Pool {

@@ -1,0 +1,78 @@
+//! `hcrun ps`: where the jobs of a queue are, since when and why.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::cli::QueueArgs;
+use crate::failure::Result;
+use crate::output::Output;
+use crate::queue::{JobRow, JobState, QueueDir, Store, wall_clock};
+use crate::report::format::duration;
+
+#[derive(Serialize)]
+struct Answer {
+    /// Whether an `hcrun up` runs the queue.
+    up: bool,
+    jobs: Vec<Job>,
+}
+
+#[derive(Serialize)]
+struct Job {
+    id: i64,
+    name: String,
+    class: &'static str,
+    pools: String,
+    state: JobState,
+    /// How long it has been in this state.
+    for_s: f64,
+    reason: String,
+    exit_code: Option<i32>,
+    run: Option<PathBuf>,
+}
+
+pub(crate) fn ps(args: &QueueArgs, output: &Output) -> Result<()> {
+    let queue = QueueDir::open(&args.queue)?;
+    let jobs = Store::open(&queue)?.jobs()?;
+    let answer = Answer { up: queue.is_up(), jobs: jobs.into_iter().map(|row| job(row, &queue)).collect() };
+    output.answer(&answer, || to_text(&answer));
+    Ok(())
+}
+
+fn job(row: JobRow, queue: &QueueDir) -> Job {
+    Job {
+        run: queue.run(row.id),
+        id: row.id,
+        class: row.class.name(),
+        for_s: wall_clock().since(row.since).as_secs_f64(),
+        name: row.name,
+        pools: row.pools,
+        state: row.state,
+        reason: row.reason,
+        exit_code: row.exit_code,
+    }
+}
+
+fn to_text(answer: &Answer) -> String {
+    let mut lines = Vec::new();
+    for job in &answer.jobs {
+        let time = duration(std::time::Duration::try_from_secs_f64(job.for_s).unwrap_or_default());
+        lines.push(format!(
+            "{:>4}  {:<9}  {time:>8}  {:<13}  {}  ({})",
+            job.id,
+            job.state.word(),
+            job.class,
+            job.name,
+            job.pools
+        ));
+        lines.push(format!("      {}", job.reason));
+        lines.extend(job.run.iter().map(|run| format!("      {}", run.display())));
+    }
+    if lines.is_empty() {
+        lines.push("the queue is empty".to_owned());
+    }
+    if !answer.up {
+        lines.push("nobody runs this queue: `hcrun up` does".to_owned());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,20 @@
+//! The live queue: jobs that are submitted to a directory, and one process that runs them under a strategy.
+//!
+//! `store` is the database and the only place that knows SQL; `dir` the directory around it, with the lock of the one
+//! process that runs jobs and the socket that wakes it; `submission` what is kept of a job; `up` the loop around
+//! scheduling's `State` and `Strategy`; `child` a run as a process; `course` what runs measured; `record` the trace.
+
+mod child;
+mod course;
+mod dir;
+mod live;
+mod record;
+mod store;
+mod submission;
+mod up;
+
+pub(crate) use dir::QueueDir;
+pub(crate) use record::record;
+pub(crate) use store::{JobRow, JobState, Store};
+pub(crate) use submission::{submit, wall_clock};
+pub(crate) use up::{Settings, up};

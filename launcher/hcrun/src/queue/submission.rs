@@ -1,0 +1,102 @@
+//! What is kept of a submitted job: a copy of all that a run starts from, and a row.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::SystemTime;
+
+use hcrun_protocol::cluster::Backend;
+use hcrun_protocol::time::{Span, Time};
+use hcrun_scheduling::job::Class;
+
+use super::course;
+use super::dir::{QueueDir, unwritable};
+use super::store::{NewJob, Store};
+use crate::cli::JobArgs;
+use crate::codes;
+use crate::failure::{Failure, Result};
+use crate::prepare::{self, Prepared};
+use crate::run_dir::RunDir;
+
+/// What a job is taken to need if it says nothing and was never done before.
+pub(crate) const UNKNOWN: Span = Span::from_secs(3_600);
+
+/// A job that the queue has taken.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) pools: String,
+    pub(crate) estimate: Span,
+}
+
+/// Checks a job and adds it to the queue, which is made if it is not there.
+pub(crate) fn submit(path: &Path, args: &JobArgs, class: Class, estimate: Option<Span>) -> Result<Submitted> {
+    let queue = QueueDir::make(path)?;
+    let mut args = args.clone();
+    // What the queue runs on counts, not what this command would take.
+    if queue.cluster().is_file() {
+        args.cluster = Some(queue.cluster());
+    }
+    let prepared = prepare::prepare(&args)?;
+    check_local(&prepared)?;
+    let mut store = Store::open(&queue)?;
+    let digest = prepared.file.job.digest();
+    let estimate = match estimate {
+        Some(estimate) => estimate,
+        None => match store.done_before(&digest)? {
+            Some(before) => course::measured(&store.runs(before)?).work,
+            None => UNKNOWN,
+        },
+    };
+    let workers = prepared.file.job.workers.iter().filter(|(_, count)| **count > 0);
+    let pools: Vec<String> = workers.map(|(pool, count)| format!("{pool}={count}")).collect();
+    let name = prepared.file.job.name.clone();
+    let (pools, submitted) = (pools.join(";"), wall_clock());
+    let job = NewJob { name: name.clone(), digest, pools: pools.clone(), class, submitted, estimate };
+    let id = store.submit(&job, |id| keep(&prepared, &queue.job(id)))?;
+    queue.wake();
+    Ok(Submitted { id, name, pools, estimate })
+}
+
+fn check_local(prepared: &Prepared) -> Result<()> {
+    let elsewhere = prepared.plan.placement.workers.iter().find(|worker| {
+        prepared.cluster.pool(&worker.slot.pool).is_some_and(|pool| pool.backend != Backend::Local)
+    });
+    elsewhere.map_or(Ok(()), |worker| {
+        Err(Failure::new(&codes::NO_PLACEMENT, "a queue runs jobs on this machine only")
+            .at(prepared.file.find(&format!("workers.{}", worker.slot.pool)))
+            .because(format!("pool `{}` has backend = \"manual\"", worker.slot.pool))
+            .hint("ask for workers of local pools, or run the job with `hcrun run --wait-for-workers`"))
+    })
+}
+
+/// Writes the files of a job so that they are on the disk before its row is.
+fn keep(prepared: &Prepared, path: &Path) -> Result<()> {
+    let fail = |error: &std::io::Error| unwritable(path, error);
+    // Of a submission that was broken off: its id was never given out.
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(|error| fail(&error))?;
+    }
+    fs::create_dir_all(path).map_err(|error| fail(&error))?;
+    prepared.save(&RunDir { path: path.to_owned() })?;
+    sync(path).map_err(|error| fail(&error))
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            sync(&entry?.path())?;
+        }
+    }
+    File::open(path)?.sync_all()
+}
+
+/// Microseconds since 1970.
+pub(crate) fn wall_clock() -> Time {
+    moment(SystemTime::now())
+}
+
+pub(super) fn moment(time: SystemTime) -> Time {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

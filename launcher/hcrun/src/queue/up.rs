@@ -1,0 +1,532 @@
+//! The process that runs a queue's jobs: real time and real ends go into scheduling's state, its strategy's decisions
+//! come out as processes.
+//!
+//! A decision takes effect in the state at once. In the world a stopped job first writes its checkpoint: a job that was
+//! given its devices is launched when they are really free.
+
+use std::collections::BTreeMap;
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hcrun_protocol::cluster::Cluster;
+use hcrun_protocol::time::{Span, Time};
+use hcrun_scheduling::free::{Allocation, Free};
+use hcrun_scheduling::state::{Phase, Stop};
+use hcrun_scheduling::strategy::{Action, Pace, Reason};
+use hcrun_scheduling::traces::hcrun::fleet_words;
+use hcrun_scheduling::{Decision, Fleet, JobIndex, State, Strategy, Workload};
+use rustix::process::Pid;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::child;
+use super::course;
+use super::dir::{QueueDir, unwritable};
+use super::live::{self, Costs};
+use super::record;
+use super::store::{Ending, JobRow, JobState, Store};
+use super::submission::wall_clock;
+use crate::codes;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::run_dir::{RunDir, files};
+
+/// What a queue is run with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) cluster: Cluster,
+    pub(crate) strategy: Strategy,
+    /// End as soon as no job waits or runs.
+    pub(crate) until_idle: bool,
+}
+
+/// Retries after failures of the infrastructure.
+const MAX_FAILURES: u32 = 3;
+/// Before the first retry; twice as long before each further one.
+const BACKOFF: Span = Span::from_secs(1);
+/// Before a run that somebody still holds is looked at again.
+const CLEARED: Span = Span::from_millis(200);
+/// Waiting jobs whose reason is kept up to date.
+const MAX_REASONS: usize = 200;
+/// The longest wait without a look at the database.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Runs the queue in this process until it is told to end.
+pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Result<ExitCode> {
+    let lock = queue.lock()?;
+    let fleet = Fleet::of(&settings.cluster).map_err(|error| {
+        Failure::new(&codes::CLUSTER_INVALID, "the queue cannot use this cluster").caused_by(&error)
+    })?;
+    let store = Store::open(queue)?;
+    let cluster = toml::to_string(&settings.cluster).expect("a cluster has string keys");
+    RunDir { path: queue.path.clone() }.write(files::CLUSTER, cluster.as_bytes())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    if fleet.devices() > cores {
+        output.note(&format!(
+            "the cluster has {} slots, this machine {cores} cores: jobs that fill them share cores",
+            fleet.devices()
+        ));
+    }
+    store.set("strategy", settings.strategy.name)?;
+    store.set("fleet", &fleet_words(&fleet))?;
+    store.lose_runs()?;
+    let costs = record::costs(&store)?;
+    let internal = |error: std::io::Error| Failure::new(&codes::INTERNAL, "no event loop").caused_by(&error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let ended = runtime.block_on(async {
+        let listener = queue.listen().and_then(UnixListener::from_std);
+        let listener = listener.map_err(|error| unwritable(&queue.path, &error))?;
+        let (exited, exits) = unbounded_channel();
+        let mut up = Up {
+            queue,
+            store,
+            output,
+            state: State::new(Arc::new(fleet.clone()), Workload::default()),
+            strategy: settings.strategy,
+            costs,
+            held: Free::all(&fleet),
+            jobs: BTreeMap::new(),
+            pending: Vec::new(),
+            later: Vec::new(),
+            clock: Clock { base: wall_clock(), since: Instant::now() },
+            wake: None,
+            exited,
+            ending: false,
+        };
+        up.run(listener, exits, settings.until_idle).await
+    });
+    queue.remove_socket();
+    drop(lock);
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// The wall clock when the queue came up, and from then on a clock that nobody sets.
+struct Clock {
+    base: Time,
+    since: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Time {
+        self.base + Span(u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+struct Up<'a> {
+    queue: &'a QueueDir,
+    store: Store,
+    output: &'a Output,
+    state: State,
+    strategy: Strategy,
+    costs: Costs,
+    /// What no process holds.
+    held: Free,
+    /// All that wait, run, or are on their way out.
+    jobs: BTreeMap<JobIndex, Active>,
+    /// Jobs that have devices in the state but no process yet, in the order of decisions.
+    pending: Vec<JobIndex>,
+    /// Jobs that are tried again at a time.
+    later: Vec<(Time, i64)>,
+    clock: Clock,
+    wake: Option<Time>,
+    exited: UnboundedSender<(JobIndex, ExitStatus)>,
+    ending: bool,
+}
+
+struct Active {
+    id: i64,
+    name: String,
+    failures: u32,
+    /// What its strategy gave it, and why.
+    given: Option<(Allocation, String)>,
+    process: Option<Process>,
+    /// Why its process was told to stop.
+    asked: Option<Asked>,
+    reason: String,
+}
+
+struct Process {
+    pid: Pid,
+    run: i64,
+    allocation: Allocation,
+    /// Where its events begin.
+    events_from: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Preempted,
+    Cancelled,
+    /// The queue ends.
+    Ending,
+}
+
+impl Up<'_> {
+    async fn run(
+        &mut self,
+        listener: UnixListener,
+        mut exits: UnboundedReceiver<(JobIndex, ExitStatus)>,
+        until_idle: bool,
+    ) -> Result<()> {
+        let failed = |error: std::io::Error| {
+            Failure::new(&codes::INTERNAL, "signals cannot be watched").caused_by(&error)
+        };
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+        self.output.note(&format!("queue {} is up under {}", self.queue.path.display(), self.strategy.name));
+        loop {
+            self.state.advance(self.clock.now());
+            if !self.ending {
+                self.look()?;
+                self.decide()?;
+            }
+            self.launch()?;
+            let running = self.jobs.values().any(|job| job.process.is_some());
+            let idle = until_idle && self.jobs.is_empty() && self.later.is_empty();
+            if (self.ending && !running) || idle {
+                return Ok(());
+            }
+            tokio::select! {
+                Some((job, status)) = exits.recv() => {
+                    self.state.advance(self.clock.now());
+                    self.on_exit(job, status)?;
+                }
+                _ = listener.accept() => {}
+                _ = interrupts.recv() => self.end()?,
+                _ = terminations.recv() => self.end()?,
+                () = tokio::time::sleep(self.wait()) => {}
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let now = self.clock.now();
+        let next = self.later.iter().map(|(at, _)| *at).chain(self.wake).min();
+        next.map_or(LOOK, |next| Duration::from(next.since(now)).min(LOOK))
+    }
+
+    /// Takes in what others wrote into the database.
+    fn look(&mut self) -> Result<()> {
+        let now = self.state.now();
+        let known: BTreeMap<i64, JobIndex> = self.jobs.iter().map(|(index, job)| (job.id, *index)).collect();
+        for row in self.store.unfinished()? {
+            let known = known.get(&row.id).copied();
+            let due = self.later.iter().find(|(_, id)| *id == row.id).map(|(at, _)| *at);
+            match (known, due) {
+                (Some(index), _) if row.cancel => self.cancel(index)?,
+                (Some(_), _) => {}
+                (None, Some(at)) if at > now && !row.cancel => {}
+                _ => {
+                    self.later.retain(|(_, id)| *id != row.id);
+                    self.take_in(&row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, row: &JobRow) -> Result<()> {
+        let now = self.state.now();
+        if row.cancel {
+            return self.store.withdraw(row.id, now);
+        }
+        let run = child::run(self.queue, row.id);
+        // Processes of a queue that was killed are not all gone at the same instant.
+        if run.as_ref().is_some_and(RunDir::is_live) {
+            self.later.push((now + CLEARED, row.id));
+            return Ok(());
+        }
+        // It may have come to its end when nobody looked.
+        if run.as_ref().is_some_and(child::is_done) {
+            return self.store.set_end(row.id, JobState::Done, now, Some(0), "done");
+        }
+        let spec = match live::spec(row, &self.state.fleet, self.costs) {
+            Ok(spec) => spec,
+            Err(why) => return self.store.set_end(row.id, JobState::Refused, now, None, &why),
+        };
+        let measured = course::measured(&self.store.runs(row.id)?);
+        let course = measured.course(spec.devices.requested);
+        let index = self.state.add(spec, course);
+        if row.state != JobState::Waiting {
+            self.store.set_state(row.id, JobState::Waiting, now, "its run was cut off with the queue")?;
+        }
+        let active = Active {
+            id: row.id,
+            name: row.name.clone(),
+            failures: row.failures,
+            given: None,
+            process: None,
+            asked: None,
+            reason: row.reason.clone(),
+        };
+        self.jobs.insert(index, active);
+        Ok(())
+    }
+
+    fn decide(&mut self) -> Result<()> {
+        let now = self.state.now();
+        let in_round = self.wake.is_some_and(|wake| wake <= now);
+        if in_round || !matches!(self.strategy.pace, Pace::Rounds(_)) || self.wake.is_none() {
+            let decisions = self.strategy.decide(&self.state);
+            self.state.forget_changes();
+            for decision in decisions {
+                self.apply(decision)?;
+            }
+        }
+        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
+        self.wake = if active { self.strategy.next_wake(&self.state) } else { None };
+        self.explain()
+    }
+
+    fn apply(&mut self, decision: Decision) -> Result<()> {
+        let Decision { job, action, reason } = decision;
+        let reason = self.words(&reason);
+        match action {
+            Action::Refuse => {
+                self.state.refuse(job);
+                self.close(job, JobState::Refused, None, &reason)
+            }
+            Action::Stop => {
+                self.state.stop(job, Stop::Preempted);
+                self.take_back(job, &reason)
+            }
+            Action::Start(allocation) => {
+                self.state.start(job, allocation.clone());
+                self.give(job, allocation, reason);
+                Ok(())
+            }
+            Action::Move(allocation) => {
+                self.state.stop(job, Stop::Moved);
+                self.take_back(job, &reason)?;
+                self.state.start(job, allocation.clone());
+                self.give(job, allocation, reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn give(&mut self, index: JobIndex, allocation: Allocation, reason: String) {
+        if let Some(job) = self.jobs.get_mut(&index) {
+            job.given = Some((allocation, reason));
+            self.pending.push(index);
+        }
+    }
+
+    /// A job loses its devices: before it was launched, or by a checkpoint.
+    fn take_back(&mut self, index: JobIndex, reason: &str) -> Result<()> {
+        self.pending.retain(|pending| *pending != index);
+        if let Some(job) = self.jobs.get_mut(&index) {
+            job.given = None;
+        }
+        self.ask_to_stop(index, Asked::Preempted, reason)
+    }
+
+    fn ask_to_stop(&mut self, index: JobIndex, why: Asked, reason: &str) -> Result<()> {
+        let now = self.state.now();
+        let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
+        let Some(process) = &job.process else { return Ok(()) };
+        // A second signal would mean at once.
+        if job.asked.replace(why).is_none() {
+            child::ask_to_stop(process.pid);
+            self.store.ask_to_stop(process.run, now, reason)?;
+            self.store.set_state(job.id, JobState::Stopping, now, reason)?;
+            self.output.note(&format!("job {} ({}): told to stop, {reason}", job.id, job.name));
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, index: JobIndex) -> Result<()> {
+        let Some(job) = self.jobs.get(&index) else { return Ok(()) };
+        if job.asked == Some(Asked::Cancelled) {
+            return Ok(());
+        }
+        let runs = job.process.is_some();
+        self.pending.retain(|pending| *pending != index);
+        if is_in(&self.state, index) {
+            self.state.withdraw(index);
+        }
+        if runs {
+            self.ask_to_stop(index, Asked::Cancelled, "cancelled")
+        } else {
+            self.close(index, JobState::Cancelled, None, "cancelled")
+        }
+    }
+
+    /// Launches whoever has devices that are really free.
+    fn launch(&mut self) -> Result<()> {
+        for index in std::mem::take(&mut self.pending) {
+            let Some(job) = self.jobs.get(&index) else { continue };
+            let Some((allocation, reason)) = &job.given else { continue };
+            if self.ending || job.process.is_some() || !self.held.has(allocation) {
+                self.pending.push(index);
+                continue;
+            }
+            let (allocation, reason) = (allocation.clone(), reason.clone());
+            self.start(index, allocation, &reason)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, index: JobIndex, allocation: Allocation, reason: &str) -> Result<()> {
+        let now = self.clock.now();
+        let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
+        let events_from = child::run(self.queue, job.id).map_or(0, |run| course::events_length(&run));
+        let run = self.store.launch(job.id, now, reason)?;
+        match child::start(self.queue, job.id, index, &self.exited) {
+            Ok(pid) => {
+                self.output.note(&format!("job {} ({}): starts, {reason}", job.id, job.name));
+                self.held.take(&self.state.fleet, &allocation);
+                job.process = Some(Process { pid, run, allocation, events_from });
+                (job.asked, job.given) = (None, None);
+                job.reason.clear();
+                Ok(())
+            }
+            Err(error) => {
+                self.store.end_run(run, None, now, Ending::Failed)?;
+                self.infrastructure_failed(index, None, &format!("its process cannot be started: {error}"))
+            }
+        }
+    }
+
+    fn on_exit(&mut self, index: JobIndex, status: ExitStatus) -> Result<()> {
+        let now = self.state.now();
+        let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
+        let Some(process) = job.process.take() else { return Ok(()) };
+        let (id, asked, given) = (job.id, job.asked.take(), job.given.is_some());
+        self.held.give_back(&self.state.fleet, &process.allocation);
+        let run = child::run(self.queue, id);
+        let ready = run.as_ref().and_then(|run| course::ready(run, process.events_from));
+        let code = status.code();
+        // Without a code it was ended by a signal, as when the system takes memory back.
+        let unlucky = code.is_none_or(child::is_unlucky);
+        let done = run.as_ref().is_some_and(child::is_done);
+        let stopped = code == Some(0) && run.as_ref().is_some_and(child::was_stopped);
+        let ending = match asked {
+            _ if done => Ending::Done,
+            Some(_) if unlucky || stopped => Ending::Stopped,
+            _ => Ending::Failed,
+        };
+        self.store.end_run(process.run, ready, now, ending)?;
+        match (ending, asked) {
+            (Ending::Done, _) => {
+                self.pending.retain(|pending| *pending != index);
+                if is_in(&self.state, index) {
+                    self.state.finish(index);
+                }
+                self.close(index, JobState::Done, Some(0), "done")
+            }
+            (Ending::Stopped, Some(Asked::Cancelled)) => {
+                self.close(index, JobState::Cancelled, code, "cancelled")
+            }
+            (Ending::Stopped, Some(Asked::Ending)) => {
+                self.store.set_state(id, JobState::Waiting, now, "the queue is not up")
+            }
+            (Ending::Stopped, _) => {
+                let reason = if given { "it goes on elsewhere" } else { "it gave its devices back" };
+                self.store.set_state(id, JobState::Waiting, now, reason)
+            }
+            _ if stopped => {
+                self.leave(index);
+                self.close(index, JobState::Cancelled, code, "its run was stopped by hand")
+            }
+            _ if unlucky => {
+                let why = child::failure(self.queue, id);
+                self.infrastructure_failed(index, code, &why)
+            }
+            _ => {
+                self.leave(index);
+                let why = child::failure(self.queue, id);
+                self.close(index, JobState::Failed, code, &why)
+            }
+        }
+    }
+
+    /// Tries again after a while, a few times.
+    fn infrastructure_failed(&mut self, index: JobIndex, code: Option<i32>, why: &str) -> Result<()> {
+        self.leave(index);
+        let Some(job) = self.jobs.get(&index) else { return Ok(()) };
+        let (id, failures, now) = (job.id, job.failures + 1, self.state.now());
+        self.store.set_failures(id, failures)?;
+        if failures > MAX_FAILURES {
+            let why = format!("{why} (tried {} times)", MAX_FAILURES + 1);
+            return self.close(index, JobState::Failed, code, &why);
+        }
+        let backoff = BACKOFF.saturating_mul(1 << (failures - 1));
+        let reason = format!("{why}; retry {failures} of {MAX_FAILURES} in {} s", backoff.0 / 1_000_000);
+        self.output.note(&format!("job {id} ({}): {reason}", job.name));
+        self.store.set_state(id, JobState::Waiting, now, &reason)?;
+        self.jobs.remove(&index);
+        self.later.push((now + backoff, id));
+        Ok(())
+    }
+
+    /// Takes a job out of the state, if it is still in it.
+    fn leave(&mut self, index: JobIndex) {
+        self.pending.retain(|pending| *pending != index);
+        if is_in(&self.state, index) {
+            self.state.withdraw(index);
+        }
+    }
+
+    /// A job is at its end for good.
+    fn close(&mut self, index: JobIndex, state: JobState, code: Option<i32>, reason: &str) -> Result<()> {
+        let Some(job) = self.jobs.remove(&index) else { return Ok(()) };
+        self.output.note(&format!("job {} ({}): {}, {reason}", job.id, job.name, state.word()));
+        self.store.set_end(job.id, state, self.state.now(), code, reason)
+    }
+
+    /// Stops all with checkpoints; asked again, at once.
+    fn end(&mut self) -> Result<()> {
+        self.state.advance(self.clock.now());
+        if std::mem::replace(&mut self.ending, true) {
+            self.jobs
+                .values()
+                .filter_map(|job| job.process.as_ref())
+                .for_each(|process| child::kill(process.pid));
+            return Ok(());
+        }
+        self.output.note("stopping all jobs with checkpoints; once more ends them at once");
+        let running: Vec<JobIndex> = self.jobs.keys().copied().collect();
+        for index in running {
+            // A cancelled job stays so.
+            if self.jobs.get(&index).is_some_and(|job| job.asked != Some(Asked::Cancelled)) {
+                self.ask_to_stop(index, Asked::Ending, "the queue ends")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the reasons of waiting jobs up to date.
+    fn explain(&mut self) -> Result<()> {
+        let waiting = self
+            .jobs
+            .iter()
+            .filter(|(index, job)| self.state.job(**index).phase == Phase::Waiting && job.process.is_none());
+        let waiting: Vec<JobIndex> = waiting.map(|(index, _)| *index).take(MAX_REASONS).collect();
+        for index in waiting {
+            let why = self.strategy.why(&self.state, index).answer.to_string();
+            let Some(job) = self.jobs.get_mut(&index) else { continue };
+            if job.reason != why {
+                self.store.set_reason(job.id, &why)?;
+                job.reason = why;
+            }
+        }
+        Ok(())
+    }
+
+    /// With the ids of the queue.
+    fn words(&self, reason: &Reason) -> String {
+        let id = |index: &JobIndex| self.state.job(*index).spec.id.clone();
+        match reason {
+            Reason::Ahead { of } => format!("fits into what job {} ahead of it cannot use", id(of)),
+            Reason::Yields { to } => format!("job {} is of a higher class and takes its devices", id(to)),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn is_in(state: &State, index: JobIndex) -> bool {
+    matches!(state.job(index).phase, Phase::Waiting | Phase::Running)
+}

@@ -1,0 +1,144 @@
+//! Jobs that name their devices pool by pool get exactly these, whatever the strategy.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for other code")]
+
+use std::sync::Arc;
+
+use hcrun_protocol::ZoneId;
+use hcrun_protocol::cluster::{Cluster, Pool};
+use hcrun_protocol::ids::PoolId;
+use hcrun_protocol::prng::Prng;
+use hcrun_protocol::time::{Span, Time};
+use hcrun_scheduling::fleet::PoolIndex;
+use hcrun_scheduling::job::Class;
+use hcrun_scheduling::simulator::{Checks, Observer, observe, simulate};
+use hcrun_scheduling::strategy::Action;
+use hcrun_scheduling::{Decision, Fleet, JobSpec, State, Workload, strategies};
+
+/// Pools of 2 x 2 and 1 x 3 devices.
+fn fleet() -> Arc<Fleet> {
+    let mut cluster = Cluster::local();
+    let zone = |name: &str| ZoneId::new(name).unwrap();
+    for (pool, (name, slots, per_node)) in cluster.pools.iter_mut().zip([("private", 4, 2), ("public", 3, 3)])
+    {
+        *pool = Pool {
+            name: PoolId::new(name).unwrap(),
+            zone: zone(name),
+            slots,
+            devices_per_node: Some(per_node),
+            ..pool.clone()
+        };
+    }
+    Arc::new(Fleet::of(&cluster).unwrap())
+}
+
+fn workload(seed: u64) -> Workload {
+    let mut random = Prng::keyed(&[seed, 2]);
+    let mut below = |bound: u64| u32::try_from(random.below(bound)).unwrap();
+    let jobs = (0..20).map(|index| {
+        let mut parts = vec![(PoolIndex(0), below(5)), (PoolIndex(1), below(4))];
+        parts.retain(|(_, devices)| *devices > 0);
+        let submit = Time(u64::from(below(10)) * 1_000_000);
+        let runs = Span(1 + u64::from(below(20_000_000)));
+        let mut job = match parts.is_empty() {
+            true => JobSpec::rigid(format!("j{index}"), submit, 1 + below(7), runs),
+            false => JobSpec::in_parts(format!("j{index}"), submit, parts, runs),
+        };
+        job.class = Class::ALL[below(3) as usize];
+        job.stop_overhead = Span(u64::from(below(2)) * 700_000);
+        job
+    });
+    Workload::new(jobs.collect()).unwrap()
+}
+
+#[derive(Default)]
+struct Placements(usize);
+
+impl Observer for Placements {
+    fn decided(&mut self, state: &State, decisions: &[Decision]) {
+        for decision in decisions {
+            let (Action::Start(allocation) | Action::Move(allocation)) = &decision.action else { continue };
+            for (pool, wanted) in &state.job(decision.job).spec.parts {
+                let here =
+                    allocation.parts().iter().filter(|(node, _)| state.fleet.node(*node).pool == *pool);
+                assert_eq!(here.map(|part| part.1).sum::<u32>(), *wanted);
+                self.0 += 1;
+            }
+            assert_eq!(allocation.devices(), state.job(decision.job).spec.devices.requested);
+        }
+    }
+}
+
+#[test]
+fn every_strategy_places_exactly_the_parts_that_a_job_names() {
+    for strategy in strategies::ALL {
+        let mut placements = Placements::default();
+        for seed in 0..60 {
+            let mut made = strategies::by_name(strategy.name).unwrap();
+            let outcome = observe(&fleet(), workload(seed), &mut made, Checks::Everything, &mut placements)
+                .unwrap_or_else(|error| panic!("{} {seed}: {error}", strategy.name));
+            assert!(outcome.jobs.iter().all(|job| job.end.is_some() && !job.refused));
+        }
+        assert!(placements.0 > 60 * 15, "{}: {}", strategy.name, placements.0);
+    }
+}
+
+/// Both ask for 4 devices of the same pools; only one of them fits beside what runs.
+#[test]
+fn a_job_is_not_passed_over_for_one_with_other_parts() {
+    let job = |id: &str, at, private, public| {
+        let parts = vec![(PoolIndex(0), private), (PoolIndex(1), public)];
+        JobSpec::in_parts(id, Time(at), parts, Span::from_secs(100))
+    };
+    let jobs = vec![job("runs", 0, 2, 0), job("waits", 1, 3, 1), job("fits", 1, 1, 3)];
+    let jobs = jobs.into_iter().map(|mut job| {
+        job.parts.retain(|(_, devices)| *devices > 0);
+        job
+    });
+    let mut skip = strategies::by_name("fifo-skip").unwrap();
+    let workload = Workload::new(jobs.collect()).unwrap();
+    let outcome = simulate(&fleet(), workload, &mut skip, Checks::Everything).unwrap();
+    let starts: Vec<u64> = outcome.jobs.iter().map(|job| job.first_start.unwrap().0).collect();
+    assert_eq!(starts, [0, 100_000_001, 1]);
+}
+
+#[test]
+fn parts_that_no_pool_has_are_refused_by_name() {
+    let job = |id: &str, parts| JobSpec::in_parts(id, Time::ZERO, parts, Span::from_secs(1));
+    let jobs = vec![
+        job("fits", vec![(PoolIndex(0), 4), (PoolIndex(1), 3)]),
+        job("too-many-there", vec![(PoolIndex(0), 1), (PoolIndex(1), 4)]),
+        job("no-such-pool", vec![(PoolIndex(7), 1)]),
+    ];
+    for strategy in strategies::ALL {
+        let mut made = strategies::by_name(strategy.name).unwrap();
+        let workload = Workload::new(jobs.clone()).unwrap();
+        let outcome = simulate(&fleet(), workload, &mut made, Checks::Everything).unwrap();
+        let refused: Vec<bool> = outcome.jobs.iter().map(|job| job.refused).collect();
+        assert_eq!(refused, [false, true, true], "{}", strategy.name);
+    }
+}
+
+/// A job displaces lower classes only, so none is displaced by one that it has displaced or could.
+#[test]
+fn classes_displaces_lower_classes_alone_and_never_a_guaranteed_job() {
+    #[derive(Default)]
+    struct Displaced(usize);
+    impl Observer for Displaced {
+        fn decided(&mut self, state: &State, decisions: &[Decision]) {
+            let class = |decision: &Decision| state.job(decision.job).spec.class;
+            let stops: Vec<_> = decisions.iter().filter(|decision| decision.action == Action::Stop).collect();
+            let starts = decisions.iter().filter(|decision| matches!(decision.action, Action::Start(_)));
+            let highest = starts.map(class).max();
+            for stop in &stops {
+                assert!(class(stop) < Class::Guaranteed && Some(class(stop)) < highest);
+            }
+            self.0 += stops.len();
+        }
+    }
+    let mut displaced = Displaced::default();
+    for seed in 0..60 {
+        let mut classes = strategies::by_name("classes").unwrap();
+        observe(&fleet(), workload(seed), &mut classes, Checks::Everything, &mut displaced).unwrap();
+    }
+    assert!(displaced.0 > 50, "{}", displaced.0);
+}

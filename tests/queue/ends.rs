@@ -1,0 +1,118 @@
+//! However a job, its workers or its queue end: nothing is lost, and nothing is done twice.
+
+use hcrun_tests::{Signal, signal, until};
+
+use crate::scene::{LIMIT, Scene};
+
+/// Enough that what befalls a run finds it training.
+const STEPS: u64 = 3_000;
+
+#[test]
+fn a_done_job_is_never_run_again() {
+    let scene = Scene::new();
+    let id = scene.submit(&[]);
+    assert_eq!(scene.job(id)["state"], "waiting");
+    assert_eq!(scene.ps()["up"], false);
+    scene.up_until_idle("fifo-skip");
+    let summary = scene.ended_run(id).summary();
+    assert_eq!((&summary["status"], &summary["steps"]), (&"done".into(), &3.into()));
+    scene.up_until_idle("srtf");
+    assert_eq!(scene.job(id)["state"], "done");
+    assert_eq!(scene.run_count(id), 1);
+    assert_eq!(scene.record()[0]["starts"], "1");
+}
+
+#[test]
+fn a_killed_queue_loses_no_job() {
+    let scene = Scene::new();
+    let digest = scene.undisturbed(STEPS);
+    let (running, waiting) = (scene.submit_steps(STEPS, &[]), scene.submit(&[]));
+    let mut up = scene.up(&[]);
+    let run = scene.run(&mut up, running);
+    run.wait_event(&mut up, "checkpoint");
+    let launchers = run.holdings(up.process());
+    up.signal(Signal::KILL);
+    assert_eq!(up.end_within(LIMIT).code(), None);
+    until("its runs to end with it", LIMIT, || run.leftovers(&launchers).is_empty().then_some(()));
+    assert_eq!(scene.ps()["up"], false);
+    // Said before the queue is up again, taken in when it is.
+    let late = scene.submit(&[]);
+    let before = run.steps();
+    scene.up_until_idle("fifo-skip");
+    scene.assert_done(running, &digest);
+    assert!(before < STEPS, "the kill came too late to tell anything");
+    for id in [waiting, late] {
+        assert_eq!(scene.job(id)["state"], "done");
+    }
+    let row = scene.record().into_iter().find(|row| row["job"] == running.to_string()).unwrap();
+    assert_eq!(row["starts"], "2");
+}
+
+#[test]
+fn a_queue_that_is_told_to_end_stops_its_jobs_with_checkpoints() {
+    let scene = Scene::new();
+    let digest = scene.undisturbed(STEPS);
+    let id = scene.submit_steps(STEPS, &[]);
+    let mut up = scene.up(&[]);
+    let run = scene.run(&mut up, id);
+    run.wait_steps(&mut up, 5);
+    up.signal(Signal::INT);
+    assert!(up.end_within(LIMIT).status.success());
+    assert_eq!(run.summary()["status"], "stopped");
+    let job = scene.job(id);
+    assert_eq!((&job["state"], &job["reason"]), (&"waiting".into(), &"the queue is not up".into()));
+    scene.up_until_idle("fifo-skip");
+    scene.assert_done(id, &digest);
+}
+
+#[test]
+fn a_worker_that_dies_costs_a_retry() {
+    let scene = Scene::new();
+    let digest = scene.undisturbed(STEPS);
+    let id = scene.submit_steps(STEPS, &[]);
+    let mut up = scene.up(&["--until-idle"]);
+    let run = scene.run(&mut up, id);
+    run.wait_event(&mut up, "checkpoint");
+    signal(run.worker("public-0"), Signal::KILL);
+    let reason = until("the retry to be announced", LIMIT, || {
+        let reason = scene.job(id)["reason"].as_str().unwrap().to_owned();
+        reason.contains("retry 1 of 3 in 1 s").then_some(reason)
+    });
+    assert!(reason.contains("a worker died"), "{reason}");
+    assert!(up.end_within(LIMIT).status.success());
+    scene.assert_done(id, &digest);
+}
+
+#[test]
+fn a_job_that_fails_is_failed_with_its_code() {
+    let scene = Scene::new();
+    let id = scene.submit(&[]);
+    std::fs::remove_file(scene.lab.path().join("secret.csv")).unwrap();
+    scene.up_until_idle("fifo-skip");
+    let job = scene.job(id);
+    assert_eq!((&job["state"], &job["exit_code"]), (&"failed".into(), &2.into()), "{job}");
+    assert!(job["reason"].as_str().unwrap().contains("a worker cannot use its data"), "{job}");
+}
+
+#[test]
+fn a_cancelled_job_ends_with_a_checkpoint_and_stays_so() {
+    let scene = Scene::new();
+    let (running, waiting) = (scene.submit_steps(100_000_000, &[]), scene.submit(&[]));
+    let mut up = scene.up(&[]);
+    let run = scene.run(&mut up, running);
+    run.wait_steps(&mut up, 5);
+    let cancel = |id: i64| scene.lab.hcrun(["cancel", &id.to_string()]);
+    assert_eq!(cancel(waiting).succeed().stdout, format!("job {waiting}: cancelled\n"));
+    assert_eq!(cancel(running).succeed().stdout, format!("job {running}: cancelled\n"));
+    assert_eq!(run.summary()["status"], "stopped");
+    let again = cancel(running).fail(2);
+    assert!(again.stderr.contains("is cancelled already") && again.stderr.contains("HC2027"), "{again}");
+    // Its devices are free.
+    let next = scene.submit(&[]);
+    scene.wait_state(&mut up, next, "done");
+    up.signal(Signal::TERM);
+    assert!(up.end_within(LIMIT).status.success());
+    scene.up_until_idle("fifo-skip");
+    assert_eq!(scene.job(running)["state"], "cancelled");
+    assert!(!scene.lab.path().join(format!("queue/runs/{waiting}")).exists());
+}
