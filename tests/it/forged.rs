@@ -39,9 +39,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Every way to make the worker in slot `public-0` hold shard `secret`.
 pub(crate) fn all(lab: &Lab) -> Vec<Forgery> {
     let job = lab.path().join("job.toml");
-    let honest =
-        prepare(&JobArgs { job, cluster: None, seed: None, set: Vec::new() })
-            .unwrap();
+    let honest = prepare(&JobArgs { job, cluster: None, seed: None, set: Vec::new() }).unwrap();
     let forge = |lie, change: &dyn Fn(&mut Assignment, &mut ShardManifest)| {
         let mut assignment = assignment(&honest);
         let mut secret = honest.manifests[&ShardId::new("secret").unwrap()].clone();

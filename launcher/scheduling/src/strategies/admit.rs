@@ -39,6 +39,17 @@ impl Admit for FitsFleet {
     }
 }
 
+/// Refuses a job that names devices of several pools, for strategies that keep a gang within one.
+pub(super) fn in_one_pool(job: &Job) -> Result<(), String> {
+    match job.spec.parts.len() {
+        0 | 1 => Ok(()),
+        pools => Err(format!(
+            "it asks for devices of {pools} pools at once, and this strategy keeps a gang in one: name devices of one pool, or \
+             take another strategy, such as `fifo-skip`, `srsf` or `priority`"
+        )),
+    }
+}
+
 /// Refuses what no single pool could run, for strategies that keep a gang within one.
 #[derive(Debug, Clone, Copy)]
 pub struct FitsPool;
@@ -46,6 +57,7 @@ pub struct FitsPool;
 impl Admit for FitsPool {
     fn admit(&self, state: &State, job: &Job) -> Result<(), String> {
         FitsFleet.admit(state, job)?;
+        in_one_pool(job)?;
         let wanted = job.spec.devices.requested;
         let runs = |pool| super::shares::could_run(&state.fleet, job, pool);
         if state.fleet.pool_indices().any(runs) {

@@ -271,7 +271,8 @@ fn meeting_deadlines(name: &'static str, mode: impl Mode + 'static) -> Strategy 
 }
 
 fn hybrid(name: &'static str) -> Strategy {
-    let stages = Stages { size: Box::new(Hybrid::default()), ..stages(Submission) };
+    let stages =
+        Stages { admit: Box::new(FitsPool), size: Box::new(Hybrid::default()), ..stages(Submission) };
     Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }
 

@@ -116,6 +116,15 @@ impl<D: Divide> Rounds<D> {
             state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect();
         let rates = self.rates(state, active);
         let order = self.order(&rates, left.len());
+        for (index, pool) in
+            active.iter().filter_map(|index| Some((index, just_begun(state, state.job(*index))?)))
+        {
+            let devices = u64::from(state.job(*index).allocation.devices());
+            if let Some(rest) = left[pool.index()].checked_sub(devices) {
+                left[pool.index()] = rest;
+                self.chosen.insert(*index, pool);
+            }
+        }
         for pool in &order {
             let claims = self.claims(active, &rates, *pool);
             self.take(state, *pool, claims, &mut left[usize::from(pool.0)]);
@@ -213,6 +222,13 @@ impl<D: Divide> Size for Rounds<D> {
         let pools: PoolSet = [*pool].into_iter().collect();
         Ok(Want { devices: job.spec.devices.requested, pools })
     }
+}
+
+/// The pool of a job whose start has not paid yet: one that is moved each round, and starts for longer than that, would
+/// never train.
+fn just_begun(state: &State, job: &Job) -> Option<PoolIndex> {
+    let start = job.ready().since(job.since);
+    (start > Span(0) && state.now() < job.ready() + ROUND).then(|| pool_of(state, job)).flatten()
 }
 
 /// Those that can run on `pool` at all.

@@ -2,6 +2,7 @@
 
 use crate::state::{Job, State};
 use crate::strategies::FitsFleet;
+use crate::strategies::admit::in_one_pool;
 use crate::strategy::Admit;
 
 /// Refuses what no single pool of an empty fleet could run at its least: elastic gangs do not span pools.
@@ -11,6 +12,7 @@ pub struct LeastFitsPool;
 impl Admit for LeastFitsPool {
     fn admit(&self, state: &State, job: &Job) -> Result<(), String> {
         FitsFleet.admit(state, job)?;
+        in_one_pool(job)?;
         let pools = state.fleet.pool_indices().filter(|pool| job.pools.contains(*pool));
         let most = pools.map(|pool| state.fleet.devices_in([pool].into_iter().collect())).max().unwrap_or(0);
         let wanted = job.spec.devices.min;
