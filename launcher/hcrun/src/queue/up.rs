@@ -372,9 +372,10 @@ impl Up<'_> {
     fn start(&mut self, index: JobIndex, allocation: Allocation, reason: &str) -> Result<()> {
         let now = self.clock.now();
         let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
-        let events_from = child::run(self.queue, job.id).map_or(0, |run| course::events_length(&run));
+        let goes_on = child::run(self.queue, job.id).filter(child::has_checkpoint);
+        let events_from = goes_on.as_ref().map_or(0, course::events_length);
         let run = self.store.launch(job.id, now, reason)?;
-        match child::start(self.queue, job.id, index, &self.exited) {
+        match child::start(self.queue, job.id, goes_on.as_ref(), index, &self.exited) {
             Ok(pid) => {
                 self.output.note(&format!("job {} ({}): starts, {reason}", job.id, job.name));
                 self.held.take(&self.state.fleet, &allocation);
