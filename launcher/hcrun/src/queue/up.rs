@@ -410,6 +410,9 @@ impl Up<'_> {
             _ => Ending::Failed,
         };
         self.store.end_run(process.run, ready, now, ending)?;
+        if let Some(run) = self.store.runs(id)?.last() {
+            self.costs.learn(&course::measured(std::slice::from_ref(run)));
+        }
         match (ending, asked) {
             (Ending::Done, _) => {
                 self.pending.retain(|pending| *pending != index);
