@@ -34,7 +34,7 @@ END
 
 # Steps that one worker makes in a second here, so that jobs last as long on any machine.
 "$HCRUN" run "$job" --cluster cluster.toml --runs-dir calibration --quiet --json \
-    --set workers.private=1 --set train.steps=2000 --set train.evaluate_every=0 > calibration.json
+    --set workers.private=1 --set train.steps=500 --set train.batch=512 --set train.evaluate_every=0 > calibration.json
 rate=$(sed -E 's/.*"step_time_s":\{"p50":([0-9.e-]+).*/\1/' calibration.json | awk '{ printf "%d", 1 / $1 }')
 echo "$(nproc) cores, $slots slots, $rate steps a second, load $(cut -d' ' -f1-3 /proc/loadavg)" | tee machine.txt
 
@@ -62,7 +62,7 @@ for strategy in $strategies; do
         steps=$(awk "BEGIN { printf \"%d\", $seconds * $scale * $rate }")
         estimate=$(awk "BEGIN { printf \"%d\", $seconds * $scale + 0.5 }")
         "$HCRUN" submit "$job" --queue "$queue" --priority "$class" --estimate "$estimate" \
-            --set "workers.private=$workers" --set "train.steps=$steps" --set train.evaluate_every=0 > /dev/null
+            --set "workers.private=$workers" --set "train.steps=$steps" --set train.batch=512 --set train.evaluate_every=0 > /dev/null
     done <<< "$jobs"
     while "$HCRUN" ps --queue "$queue" --json | grep -qE '"state":"(waiting|running|stopping)"'; do sleep 1; done
     kill "$up"

@@ -40,6 +40,16 @@ fn a_higher_class_takes_the_devices_and_the_other_goes_on_to_the_same_bits() {
     up.signal(hcrun_tests::Signal::TERM);
     assert!(up.end_within(LIMIT).status.success());
 
+    // The devices were really free when they were given on.
+    let long_job = scene.job(long);
+    let [stopped, went_on] = &long_job["processes"].as_array().unwrap()[..] else { panic!() };
+    let urgently = &scene.job(urgent)["processes"][0].clone();
+    let at = |process: &serde_json::Value, what: &str| process[what].as_f64().unwrap();
+    assert_eq!((&stopped["ending"], &went_on["ending"]), (&"stopped".into(), &"done".into()));
+    assert!(at(stopped, "asked_to_stop") < at(stopped, "ended"));
+    assert!(at(stopped, "ended") <= at(urgently, "launched"));
+    assert!(at(urgently, "ended") <= at(went_on, "launched"));
+
     let rows = scene.record();
     let row = |id: i64| rows.iter().find(|row| row["job"] == id.to_string()).unwrap();
     assert_eq!((row(long)["preemptions"].as_str(), row(long)["starts"].as_str()), ("1", "2"));

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use hcrun_protocol::time::Time;
 use serde::Serialize;
 
 use crate::cli::QueueArgs;
 use crate::failure::Result;
 use crate::output::Output;
-use crate::queue::{JobRow, JobState, QueueDir, Store, wall_clock};
+use crate::queue::{Ending, JobRow, JobState, QueueDir, RunRow, Store, wall_clock};
 use crate::report::format::duration;
 
 #[derive(Serialize)]
@@ -29,18 +30,44 @@ struct Job {
     reason: String,
     exit_code: Option<i32>,
     run: Option<PathBuf>,
+    processes: Vec<Process>,
+}
+
+/// Moments are seconds since 1970.
+#[derive(Serialize)]
+struct Process {
+    launched: f64,
+    asked_to_stop: Option<f64>,
+    ended: Option<f64>,
+    /// None while it runs.
+    ending: Option<&'static str>,
 }
 
 pub(crate) fn ps(args: &QueueArgs, output: &Output) -> Result<()> {
     let queue = QueueDir::open(&args.queue)?;
-    let jobs = Store::open(&queue)?.jobs()?;
-    let answer = Answer { up: queue.is_up(), jobs: jobs.into_iter().map(|row| job(row, &queue)).collect() };
+    let store = Store::open(&queue)?;
+    let jobs = store.jobs()?.into_iter().map(|row| {
+        let processes = store.runs(row.id)?.iter().map(process).collect();
+        Ok(job(row, &queue, processes))
+    });
+    let answer = Answer { up: queue.is_up(), jobs: jobs.collect::<Result<_>>()? };
     output.answer(&answer, || to_text(&answer));
     Ok(())
 }
 
-fn job(row: JobRow, queue: &QueueDir) -> Job {
+fn process(run: &RunRow) -> Process {
+    let seconds = |time: Time| time.0 as f64 / 1e6;
+    Process {
+        launched: seconds(run.launched),
+        asked_to_stop: run.asked_to_stop.map(seconds),
+        ended: run.ended.map(seconds),
+        ending: run.ending.map(Ending::word),
+    }
+}
+
+fn job(row: JobRow, queue: &QueueDir, processes: Vec<Process>) -> Job {
     Job {
+        processes,
         run: queue.run(row.id),
         id: row.id,
         class: row.class.name(),

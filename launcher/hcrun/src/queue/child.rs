@@ -28,10 +28,11 @@ pub(super) fn kill(pid: Pid) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
-/// Starts the process of a job; its end arrives on `exits`.
+/// Starts the process of a job, which goes on with a run or begins one; its end arrives on `exits`.
 pub(super) fn start(
     queue: &QueueDir,
     id: i64,
+    goes_on: Option<&RunDir>,
     job: JobIndex,
     exits: &UnboundedSender<(JobIndex, ExitStatus)>,
 ) -> std::io::Result<Pid> {
@@ -39,8 +40,8 @@ pub(super) fn start(
     std::fs::create_dir_all(&runs)?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(runs.join(LOG))?;
     let mut command = Command::new(std::env::current_exe()?);
-    match run(queue, id).filter(has_checkpoint) {
-        Some(run) => command.arg("resume").arg(run.path),
+    match goes_on {
+        Some(run) => command.arg("resume").arg(&run.path),
         None => command.arg("run").arg(queue.job(id).join(files::JOB)).arg("--cluster").arg(queue.cluster()),
     };
     command.arg("--runs-dir").arg(&runs).arg("--quiet");
@@ -64,7 +65,7 @@ pub(super) fn run(queue: &QueueDir, id: i64) -> Option<RunDir> {
     queue.run(id).map(|path| RunDir { path })
 }
 
-fn has_checkpoint(run: &RunDir) -> bool {
+pub(super) fn has_checkpoint(run: &RunDir) -> bool {
     newest_checkpoint(&run.file(files::CHECKPOINTS)).is_some()
 }
 

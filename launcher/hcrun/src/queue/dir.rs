@@ -56,9 +56,13 @@ impl QueueDir {
         self.path.join(crate::run_dir::files::CLUSTER)
     }
 
+    pub(super) fn jobs(&self) -> PathBuf {
+        self.path.join("jobs")
+    }
+
     /// What was submitted as this job.
     pub(super) fn job(&self, id: i64) -> PathBuf {
-        self.path.join("jobs").join(id.to_string())
+        self.jobs().join(id.to_string())
     }
 
     /// The `--runs-dir` of this job.

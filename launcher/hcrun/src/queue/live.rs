@@ -1,16 +1,23 @@
 //! From a row of the database to a job of scheduling's state.
 
-use hcrun_protocol::time::Span;
 use hcrun_scheduling::fleet::{Fleet, PoolIndex};
 use hcrun_scheduling::{JobSpec, Work};
 
+use super::course::{Measured, Sum};
 use super::store::JobRow;
 
 /// What starting and stopping cost so far in this queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Costs {
-    pub(super) startup: Span,
-    pub(super) stop: Span,
+    pub(super) startup: Sum,
+    pub(super) stop: Sum,
+}
+
+impl Costs {
+    /// Learns from one more process.
+    pub(super) fn learn(&mut self, run: &Measured) {
+        (self.startup, self.stop) = (self.startup.and(run.startup), self.stop.and(run.stop));
+    }
 }
 
 /// # Errors
@@ -22,7 +29,8 @@ pub(super) fn spec(row: &JobRow, fleet: &Fleet, costs: Costs) -> Result<JobSpec,
     job.work = Work(u128::MAX);
     job.estimate = Work::taking(row.estimate);
     job.class = row.class;
-    (job.start_overhead, job.stop_overhead) = (costs.startup, costs.stop);
+    let mean = |sum: Sum| sum.mean().unwrap_or_default();
+    (job.start_overhead, job.stop_overhead) = (mean(costs.startup), mean(costs.stop));
     Ok(job)
 }
 

@@ -15,6 +15,6 @@ mod up;
 
 pub(crate) use dir::QueueDir;
 pub(crate) use record::record;
-pub(crate) use store::{JobRow, JobState, Store};
+pub(crate) use store::{Ending, JobRow, JobState, RunRow, Store};
 pub(crate) use submission::{submit, wall_clock};
 pub(crate) use up::{Settings, up};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use hcrun_protocol::time::{Span, Time};
+use hcrun_protocol::time::Time;
 use hcrun_scheduling::traces::hcrun::COLUMNS;
 
 use super::course::{self, Measured};
@@ -65,11 +65,9 @@ pub(crate) fn record(queue: &QueueDir) -> Result<Record> {
 
 /// Means over all that the queue ran so far.
 pub(super) fn costs(store: &Store) -> Result<super::live::Costs> {
-    let (mut startup, mut stop) = (course::Sum::default(), course::Sum::default());
+    let mut costs = super::live::Costs::default();
     for row in store.jobs()? {
-        let measured = course::measured(&store.runs(row.id)?);
-        (startup, stop) = (startup.and(measured.startup), stop.and(measured.stop));
+        costs.learn(&course::measured(&store.runs(row.id)?));
     }
-    let mean = |sum: course::Sum| sum.mean().unwrap_or(Span(0));
-    Ok(super::live::Costs { startup: mean(startup), stop: mean(stop) })
+    Ok(costs)
 }

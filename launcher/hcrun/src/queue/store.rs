@@ -71,7 +71,7 @@ pub(crate) enum JobState {
 
 /// How a run of a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     Done,
     Stopped,
     Failed,
@@ -145,13 +145,13 @@ pub(crate) struct JobRow {
 
 /// One process of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RunRow {
-    pub(super) launched: Time,
+pub(crate) struct RunRow {
+    pub(crate) launched: Time,
     /// Of its first step.
-    pub(super) ready: Option<Time>,
-    pub(super) asked_to_stop: Option<Time>,
-    pub(super) ended: Option<Time>,
-    pub(super) ending: Option<Ending>,
+    pub(crate) ready: Option<Time>,
+    pub(crate) asked_to_stop: Option<Time>,
+    pub(crate) ended: Option<Time>,
+    pub(crate) ending: Option<Ending>,
 }
 
 #[derive(Debug)]
@@ -196,7 +196,8 @@ impl Store {
         }
     }
 
-    /// Adds a job. `keep` gets its id and writes what belongs to it; if it fails, there is no job.
+    /// Adds a job. `keep` gets its id and puts what belongs to it in place; if it fails, there is no job. Others wait
+    /// meanwhile.
     pub(super) fn submit(&mut self, job: &NewJob, keep: impl FnOnce(i64) -> Result<()>) -> Result<i64> {
         let path = self.path.clone();
         let fail = |error: rusqlite::Error| unusable(&path, &error.into());
@@ -231,7 +232,7 @@ impl Store {
         })
     }
 
-    pub(super) fn runs(&self, job: i64) -> Result<Vec<RunRow>> {
+    pub(crate) fn runs(&self, job: i64) -> Result<Vec<RunRow>> {
         let columns = "launched, ready, asked_to_stop, ended, ending";
         self.select(&format!("SELECT {columns} FROM run WHERE job = ?1 ORDER BY id"), [job], |row| {
             Ok(RunRow {

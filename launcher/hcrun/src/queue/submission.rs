@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use hcrun_protocol::cluster::Backend;
 use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::job::Class;
+use tempfile::TempDir;
 
 use super::course;
 use super::dir::{QueueDir, unwritable};
@@ -51,9 +52,12 @@ pub(crate) fn submit(path: &Path, args: &JobArgs, class: Class, estimate: Option
     let workers = prepared.file.job.workers.iter().filter(|(_, count)| **count > 0);
     let pools: Vec<String> = workers.map(|(pool, count)| format!("{pool}={count}")).collect();
     let name = prepared.file.job.name.clone();
-    let (pools, submitted) = (pools.join(";"), wall_clock());
+    let pools = pools.join(";");
+    let files = stage(&prepared, &queue)?;
+    // Only now is there something that could be run.
+    let submitted = wall_clock();
     let job = NewJob { name: name.clone(), digest, pools: pools.clone(), class, submitted, estimate };
-    let id = store.submit(&job, |id| keep(&prepared, &queue.job(id)))?;
+    let id = store.submit(&job, |id| keep(files, &queue.job(id)))?;
     queue.wake();
     Ok(Submitted { id, name, pools, estimate })
 }
@@ -70,16 +74,26 @@ fn check_local(prepared: &Prepared) -> Result<()> {
     })
 }
 
-/// Writes the files of a job so that they are on the disk before its row is.
-fn keep(prepared: &Prepared, path: &Path) -> Result<()> {
+/// Writes the files of a job to the disk, before the database is held.
+fn stage(prepared: &Prepared, queue: &QueueDir) -> Result<TempDir> {
+    let jobs = queue.jobs();
+    let fail = |error: &std::io::Error| unwritable(&jobs, error);
+    let files = tempfile::Builder::new().prefix("new-").tempdir_in(&jobs).map_err(|error| fail(&error))?;
+    prepared.save(&RunDir { path: files.path().to_owned() })?;
+    sync(files.path()).map_err(|error| fail(&error))?;
+    Ok(files)
+}
+
+/// Gives the files of a job the name that its row has.
+fn keep(files: TempDir, path: &Path) -> Result<()> {
     let fail = |error: &std::io::Error| unwritable(path, error);
     // Of a submission that was broken off: its id was never given out.
     if path.exists() {
         fs::remove_dir_all(path).map_err(|error| fail(&error))?;
     }
-    fs::create_dir_all(path).map_err(|error| fail(&error))?;
-    prepared.save(&RunDir { path: path.to_owned() })?;
-    sync(path).map_err(|error| fail(&error))
+    fs::rename(files.keep(), path).map_err(|error| fail(&error))?;
+    let jobs = path.parent().map(File::open).transpose();
+    jobs.and_then(|jobs| jobs.map_or(Ok(()), |jobs| jobs.sync_all())).map_err(|error| fail(&error))
 }
 
 fn sync(path: &Path) -> std::io::Result<()> {

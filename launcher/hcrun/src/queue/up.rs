@@ -372,9 +372,10 @@ impl Up<'_> {
     fn start(&mut self, index: JobIndex, allocation: Allocation, reason: &str) -> Result<()> {
         let now = self.clock.now();
         let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
-        let events_from = child::run(self.queue, job.id).map_or(0, |run| course::events_length(&run));
+        let goes_on = child::run(self.queue, job.id).filter(child::has_checkpoint);
+        let events_from = goes_on.as_ref().map_or(0, course::events_length);
         let run = self.store.launch(job.id, now, reason)?;
-        match child::start(self.queue, job.id, index, &self.exited) {
+        match child::start(self.queue, job.id, goes_on.as_ref(), index, &self.exited) {
             Ok(pid) => {
                 self.output.note(&format!("job {} ({}): starts, {reason}", job.id, job.name));
                 self.held.take(&self.state.fleet, &allocation);
@@ -409,6 +410,9 @@ impl Up<'_> {
             _ => Ending::Failed,
         };
         self.store.end_run(process.run, ready, now, ending)?;
+        if let Some(run) = self.store.runs(id)?.last() {
+            self.costs.learn(&course::measured(std::slice::from_ref(run)));
+        }
         match (ending, asked) {
             (Ending::Done, _) => {
                 self.pending.retain(|pending| *pending != index);
