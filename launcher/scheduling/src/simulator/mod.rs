@@ -51,7 +51,9 @@ pub enum Checks {
 pub enum SimulationError {
     #[error("{strategy} stands still at {at_s} s with {waiting} jobs waiting; the first is `{first}`")]
     Stuck { strategy: &'static str, at_s: u64, waiting: usize, first: String },
-    #[error("{strategy} goes on past the year 5000 of the trace with {left} jobs not done")]
+    #[error(
+        "{strategy} comes to no end: {left} jobs are left, and none was done for {MAX_IDLE} decisions or 3,000 years"
+    )]
     Endless { strategy: &'static str, left: usize },
 }
 
@@ -135,8 +137,13 @@ struct Simulation<'a> {
     busy: u128,
     decisions: u64,
     violations: u64,
+    /// Decisions since a job came or went.
+    idle: u64,
 }
 
+/// Decisions in a row without a job that came or went, after which a simulation is taken for endless: a strategy that stops
+/// what it started would go on for ever.
+const MAX_IDLE: u64 = 2_000_000;
 /// After which a simulation is taken for endless.
 const LAST: Time = Time(3_000 * 366 * 86_400 * 1_000_000);
 
@@ -163,6 +170,7 @@ impl<'a> Simulation<'a> {
             busy: 0,
             decisions: 0,
             violations: 0,
+            idle: 0,
         }
     }
 
@@ -171,11 +179,12 @@ impl<'a> Simulation<'a> {
             if now > self.until && self.until < LAST {
                 return Ok(());
             }
-            if now > LAST {
+            if now > LAST || self.idle > MAX_IDLE {
                 let left = self.state.waiting_count() + self.state.running_count();
                 return Err(SimulationError::Endless { strategy: strategy.name, left });
             }
             self.advance(now);
+            let before = (self.state.waiting_count() + self.state.running_count(), self.submitted);
             self.end_jobs(now);
             self.change_nodes(now);
             self.submit_jobs(now);
@@ -187,6 +196,8 @@ impl<'a> Simulation<'a> {
                 self.state.forget_changes();
                 self.apply(decisions);
             }
+            let after = (self.state.waiting_count() + self.state.running_count(), self.submitted);
+            self.idle = if before == after { self.idle + 1 } else { 0 };
             self.state.take_disturbed().into_iter().for_each(|job| self.watch(job));
             self.check();
             observer.settled(&self.state);
