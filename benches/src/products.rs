@@ -236,7 +236,7 @@ impl Product {
 
 /// Seconds of one call, by rounds of at least half a millisecond.
 fn seconds(product: &Product, operands: &mut Operands, multiply: fn(&Product, &mut Operands)) -> f64 {
-    let calls = (1 + (4e7 / product.flops()) as u32).min(2_000);
+    let calls = calls_for(product.flops());
     let start = Instant::now();
     for _ in 0..calls {
         multiply(product, operands);
@@ -276,4 +276,15 @@ fn measure(title: &str, products: &[Product], rounds: usize) {
         );
     }
     println!("all: {:.4} ms and {:.4} ms, ratio {:.3}\n", own_sum * 1e3, peer_sum * 1e3, peer_sum / own_sum);
+}
+
+/// So many that a round takes some milliseconds.
+fn calls_for(flops: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "of a number from 1 to 2,000"
+    )]
+    let calls = (1.0 + 4e7 / flops.max(1.0)).min(2_000.0) as u32;
+    calls
 }

@@ -117,7 +117,7 @@ impl<T: Real> From<Mode> for Addend<'_, T> {
 
 impl<'a, T: Real> Addend<'a, T> {
     /// From a column on.
-    fn from_column(self, column: usize) -> Addend<'a, T> {
+    fn past_column(self, column: usize) -> Addend<'a, T> {
         match self {
             Addend::Row(row) => Addend::Row(&row[column..]),
             Addend::Zero | Addend::Product => self,

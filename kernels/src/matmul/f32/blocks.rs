@@ -43,7 +43,7 @@ pub(super) fn multiply<L: Lanes>(
     let most_columns = (BLOCK / part(all_depth, DEPTH, 1)).max(L::TILE_COLUMNS);
     for columns in parts(columns, most_columns / L::TILE_COLUMNS * L::TILE_COLUMNS, L::TILE_COLUMNS) {
         for depth in parts(all_depth, DEPTH, 1) {
-            let addend = if depth.start == 0 { addend.from_column(columns.start) } else { Addend::Product };
+            let addend = if depth.start == 0 { addend.past_column(columns.start) } else { Addend::Product };
             let block = Block { a, b, rows, depth, columns: columns.clone(), scale, addend };
             block.multiply::<L>(&mut c.data[columns.start..], row_stride, (room_a, room_b));
         }
@@ -153,7 +153,7 @@ impl Block<'_> {
                         c: &mut c[row * row_stride + start..],
                         row_stride,
                         columns: (self.columns.len() - start).min(L::TILE_COLUMNS),
-                        addend: self.addend.from_column(start),
+                        addend: self.addend.past_column(start),
                     };
                     let height = (rows.end - row).min(L::TILE_ROWS);
                     multiply_tile::<L>(height, self.a.by_rows, &factors, &mut target);
