@@ -237,7 +237,7 @@ mod tests {
             (shard("a", Restricted, Some("cellar"), &[]), vec!["cellar"]),
             (shard("a", Restricted, Some("cellar"), &["partner"]), vec!["cellar", "partner"]),
         ] {
-            assert_eq!(allowed_zones(&shard, &cluster).unwrap(), zones(&expected), "{shard:?}");
+            assert_eq!(allowed_zones(&shard, &cluster.zones).unwrap(), zones(&expected), "{shard:?}");
         }
     }
 
@@ -254,7 +254,7 @@ mod tests {
             (shard("a", Public, Some("moon"), &[]), "names zone `moon`"),
             (shard("a", Internal, Some("cellar"), &["attic"]), "only a restricted shard may"),
         ] {
-            let error = allowed_zones(&shard, &cluster()).unwrap_err().to_string();
+            let error = allowed_zones(&shard, &cluster().zones).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
