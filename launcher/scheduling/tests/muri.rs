@@ -1,5 +1,4 @@
 //! Muri's published SRTF and SRSF rows: a sample of what `examples/muri.rs` prints in full.
-#![expect(clippy::print_stderr, reason = "a test that skips says so")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! Packing of Alibaba's openb fleet: a sample of the experiment that `examples/openb.rs` runs in full.
-#![expect(clippy::print_stderr, reason = "a test that skips says so")]
 
 mod common;
 

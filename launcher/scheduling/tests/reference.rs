@@ -1,5 +1,4 @@
 //! Against the reference simulator: the same traces, policies and pools, every figure.
-#![expect(clippy::print_stderr, reason = "a test that skips says so")]
 
 mod common;
 
