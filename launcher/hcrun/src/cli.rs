@@ -343,7 +343,23 @@ pub struct LabArgs {
     pub check: bool,
 }
 
+/// Trace formats and strategies by name, below the help of what takes them.
+fn lab_help() -> &'static str {
+    static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        use hcrun_scheduling::{strategies, traces};
+        let formats = traces::FORMATS.iter().map(|format| format!("  {:<18}{}\n", format.name, format.what));
+        let strategies = strategies::ALL.iter().map(|about| format!("  {:<18}{}\n", about.name, about.what));
+        format!(
+            "Trace formats:\n{}\nStrategies:\n{}",
+            formats.collect::<String>(),
+            strategies.collect::<String>()
+        )
+    });
+    &TEXT
+}
+
 #[derive(Debug, Args)]
+#[command(after_help = lab_help())]
 pub struct SimulateArgs {
     #[command(flatten)]
     pub lab: LabArgs,
@@ -359,6 +375,7 @@ pub struct SimulateArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = lab_help())]
 pub struct CompareArgs {
     #[command(flatten)]
     pub lab: LabArgs,

@@ -88,7 +88,12 @@ fn errors_name_the_file_and_the_line() {
             "toy/placements.csv, line 4, column `sync_time`: `0.7` is not",
         ),
         ("scalability.csv", "0.9", "-1", "toy/scalability.csv, line 2, column `step_time`: `-1` is not"),
-        ("scalability.csv", "num_nodes", "nodes", "toy/scalability.csv, line 1: column `nodes` is unknown"),
+        (
+            "scalability.csv",
+            "num_nodes",
+            "nodes",
+            "toy/scalability.csv, line 1: column `num_nodes` is missing",
+        ),
         ("validation-8.csv", "200,", "100,", "toy/validation-8.csv, line 3, column `progress`: `100` is not"),
         (
             "validation-64.csv",

@@ -104,7 +104,7 @@ pub const ALL: &[About] = &[
     },
     About {
         name: "deadline",
-        what: "least expected cost between spot and on-demand, never late",
+        what: "least expected cost between spot and on-demand before the deadline",
         make: deadline,
     },
     About {
