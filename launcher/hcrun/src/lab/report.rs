@@ -33,6 +33,7 @@ pub(super) fn to_html(inputs: &Inputs, results: &Results) -> String {
         cards(inputs, results),
         section("Figures", Some(table(inputs, results))),
         differences(inputs, results),
+        costs(inputs, results),
         figure("How long jobs took", charts::completion_times(drawn), "Further left is faster."),
         figure("Devices in use", charts::used(drawn), "Means over equal stretches of time."),
         figure("The queue", charts::queue(drawn), "Means over equal stretches of time."),
@@ -141,6 +142,48 @@ fn differences(inputs: &Inputs, results: &Results) -> String {
         inputs.seeds
     );
     section(&format!("Beside {base}"), Some(html + "</table>" + &note))
+}
+
+/// Mean dollars by kind, one bar per strategy; nothing where a price is unknown.
+fn costs(inputs: &Inputs, results: &Results) -> String {
+    const KINDS: [(&str, &str, &str); 3] = [
+        ("usd_private", "private", "var(--green)"),
+        ("usd_on_demand", "on-demand", "var(--orange)"),
+        ("usd_spot", "spot", "var(--blue)"),
+    ];
+    let mean = |key: &str, strategy: &str| {
+        let metric = METRICS.iter().find(|metric| metric.key == key)?;
+        let values = values(metric, strategy, results);
+        (!values.is_empty()).then(|| mean_interval(&values).mean)
+    };
+    let most = inputs.strategies.iter().filter_map(|strategy| mean("usd", strategy)).fold(0.0, f64::max);
+    if most <= 0.0 {
+        return String::new();
+    }
+    let mut html = "<table>".to_owned();
+    for strategy in &inputs.strategies {
+        let Some(total) = mean("usd", strategy) else { continue };
+        let parts = KINDS.iter().map(|(key, _, colour)| {
+            let width = mean(key, strategy).unwrap_or(0.0) / most * 100.0;
+            format!("<span style=\"display:inline-block;height:14px;width:{width:.2}%;background:{colour}\"></span>")
+        });
+        let bar = parts.collect::<String>();
+        html += &format!(
+            "<tr><td>{strategy}</td><td style=\"width:65%;font-size:0;white-space:nowrap\">{bar}</td>\
+             <td class=\"n\">{}</td></tr>",
+            Unit::Dollars.show(total)
+        );
+    }
+    let key = KINDS.iter().map(|(_, name, colour)| {
+        format!("<span style=\"margin-right:16px\"><span class=\"key\" style=\"background:{colour}\"></span> {name}</span>")
+    });
+    let words = "Means over seeds, without egress; what is owned is paid for while it is held.";
+    let body = format!(
+        "<p>{}</p>{html}</table><p class=\"run\">{}</p>",
+        key.collect::<String>(),
+        caption(inputs, words)
+    );
+    section("Cost by kind", Some(body))
 }
 
 fn words(inputs: &Inputs) -> String {
