@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use hcrun_protocol::cluster::{Backend, Cluster};
+use hcrun_scheduling::strategy::Pace;
 use hcrun_scheduling::{Strategy, strategies};
 
 use crate::cli::UpArgs;
@@ -14,6 +15,19 @@ use crate::{cluster_file, codes};
 
 pub(crate) fn up(args: &UpArgs, output: &Output) -> Result<ExitCode> {
     let strategy = strategy(&args.strategy)?;
+    if let Pace::Rounds(length) = strategy.pace {
+        return Err(Failure::new(
+            &codes::STRATEGY_UNKNOWN,
+            format!("`{}` cannot run a queue", strategy.name),
+        )
+        .because(format!(
+            "it decides in rounds of {} s; a queue decides whenever a job comes or goes",
+            length.0 / 1_000_000
+        ))
+        .hint(
+            "take one that decides at events, such as `fifo-skip`, `srsf`, `priority`, `classes` or `demand`",
+        ));
+    }
     let queue = QueueDir::make(&args.queue.queue)?;
     let cluster = match &args.cluster {
         Some(path) => cluster_file::read(path)?,

@@ -1,6 +1,7 @@
 //! `hcrun why`: why a job is where it is, at a moment of a simulation.
 
 use hcrun_protocol::time::Time;
+use hcrun_scheduling::comparison::vary;
 use hcrun_scheduling::{JobIndex, simulator, strategies};
 
 use crate::cli::WhyArgs;
@@ -17,11 +18,13 @@ pub(crate) fn why(args: &WhyArgs, output: &Output) -> Result<()> {
     let moment = args.at.map_or(Ok(submit), moment)?;
     let mut strategy =
         strategies::by_name(inputs.strategies[0]).expect("names are checked when they are read");
-    let state =
-        simulator::until(&inputs.fleet, inputs.workload.clone(), &mut strategy, moment).map_err(|error| {
-            Failure::new(&codes::SIMULATION_STUCK, "the simulation does not come to this moment")
-                .caused_by(&error)
-        })?;
+    let stuck = |error: &dyn std::error::Error| {
+        Failure::new(&codes::SIMULATION_STUCK, "the simulation does not come to this moment").caused_by(error)
+    };
+    let course = lab::course(&inputs)?;
+    let workload = vary(&inputs.workload, 0, inputs.estimates).map_err(|error| stuck(&error))?;
+    let state = simulator::until(&inputs.fleet, &course, workload, &mut strategy, moment)
+        .map_err(|error| stuck(&error))?;
     let why = strategy.why(&state, index);
     output.answer(&why, || why.to_string());
     Ok(())

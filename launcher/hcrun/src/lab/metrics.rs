@@ -35,7 +35,7 @@ macro_rules! metrics {
 #[rustfmt::skip]
 pub(crate) const METRICS: &[Metric] = metrics! {
     jobs Some("jobs"), Count, |run| Some(run.figures.jobs as f64);
-    refused None, Count, |run| Some(run.figures.refused as f64);
+    refused Some("refused"), Count, |run| Some(run.figures.refused as f64);
     avg_jct_s Some("JCT mean"), Seconds, |run| Some(run.figures.avg_jct_s);
     p50_jct_s Some("p50"), Seconds, |run| Some(run.figures.p50_jct_s);
     p99_jct_s Some("p99"), Seconds, |run| Some(run.figures.p99_jct_s);

@@ -11,6 +11,8 @@ mod table;
 
 use std::path::Path;
 
+use hcrun_scheduling::simulator::Course;
+
 pub(crate) use inputs::{Inputs, quoted, read};
 pub(crate) use metrics::{METRICS, Metric};
 pub(crate) use replay::{Replay, replay, replay_text};
@@ -32,6 +34,11 @@ pub(crate) fn write(path: &Path, what: &str, content: &str) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
     std::io::Write::write_all(&mut file, content.as_bytes()).map_err(|error| failed(&error))?;
     file.persist(path).map(drop).map_err(|error| failed(&error))
+}
+
+/// What happens to spot capacity on the trace as it is.
+pub(crate) fn course(inputs: &Inputs) -> Result<Course> {
+    spot::course(&inputs.spot, &inputs.fleet, 0, inputs.seeds)
 }
 
 /// Writes the report of `results`.

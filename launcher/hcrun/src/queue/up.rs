@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) until_idle: bool,
 }
 
+/// A run that lasted this long begins to count its failures anew.
+const HEALTHY: Span = Span::from_secs(60);
 /// Retries after failures of the infrastructure.
 const MAX_FAILURES: u32 = 3;
 /// Before the first retry; twice as long before each further one.
@@ -271,6 +273,10 @@ impl Up<'_> {
         if in_round || !matches!(self.strategy.pace, Pace::Rounds(_)) || self.wake.is_none() {
             let decisions = self.strategy.decide(&self.state);
             self.state.forget_changes();
+            // What one job gives back another may take.
+            for decision in &decisions {
+                self.release(decision)?;
+            }
             for decision in decisions {
                 self.apply(decision)?;
             }
@@ -280,26 +286,31 @@ impl Up<'_> {
         self.explain()
     }
 
+    fn release(&mut self, decision: &Decision) -> Result<()> {
+        let why = match decision.action {
+            Action::Stop => Stop::Preempted,
+            Action::Move(_) => Stop::Moved,
+            Action::Refuse | Action::Start(_) => return Ok(()),
+        };
+        let reason = self.words(&decision.reason);
+        self.state.stop(decision.job, why);
+        self.take_back(decision.job, &reason)
+    }
+
     fn apply(&mut self, decision: Decision) -> Result<()> {
         let Decision { job, action, reason } = decision;
         let reason = self.words(&reason);
         match action {
             Action::Refuse => {
+                self.output.warn(&format!(
+                    "job #{} is refused: {reason}",
+                    self.jobs.get(&job).map_or(0, |job| job.id)
+                ));
                 self.state.refuse(job);
                 self.close(job, JobState::Refused, None, &reason)
             }
-            Action::Stop => {
-                self.state.stop(job, Stop::Preempted);
-                self.take_back(job, &reason)
-            }
-            Action::Start(allocation) => {
-                self.state.start(job, allocation.clone());
-                self.give(job, allocation, reason);
-                Ok(())
-            }
-            Action::Move(allocation) => {
-                self.state.stop(job, Stop::Moved);
-                self.take_back(job, &reason)?;
+            Action::Stop => Ok(()),
+            Action::Start(allocation) | Action::Move(allocation) => {
                 self.state.start(job, allocation.clone());
                 self.give(job, allocation, reason);
                 Ok(())
@@ -449,9 +460,12 @@ impl Up<'_> {
 
     /// Tries again after a while, a few times.
     fn infrastructure_failed(&mut self, index: JobIndex, code: Option<i32>, why: &str) -> Result<()> {
+        let (now, held) = (self.state.now(), self.state.job(index).since);
         self.leave(index);
         let Some(job) = self.jobs.get(&index) else { return Ok(()) };
-        let (id, failures, now) = (job.id, job.failures + 1, self.state.now());
+        // One that went on for a while is not what failed before.
+        let before = if now.since(held) >= HEALTHY { 0 } else { job.failures };
+        let (id, failures) = (job.id, before + 1);
         self.store.set_failures(id, failures)?;
         if failures > MAX_FAILURES {
             let why = format!("{why} (tried {} times)", MAX_FAILURES + 1);

@@ -108,12 +108,12 @@ pub fn rehearse(
 /// As [`simulate`].
 pub fn until(
     fleet: &Arc<Fleet>,
+    course: &Course,
     workload: Workload,
     strategy: &mut Strategy,
     moment: Time,
 ) -> Result<State, SimulationError> {
-    let course = Course::default();
-    let mut simulation = Simulation::new(fleet, &course, workload, strategy, Checks::Totals);
+    let mut simulation = Simulation::new(fleet, course, workload, strategy, Checks::Totals);
     simulation.until = moment;
     simulation.run(strategy, &mut ())?;
     if simulation.state.now() < moment {

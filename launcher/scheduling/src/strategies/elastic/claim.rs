@@ -112,7 +112,8 @@ pub(crate) fn restart_factor(state: &State, job: &Job) -> f64 {
 /// The part of `horizon` that is left to compute in after a start.
 pub(crate) fn left_of(horizon: Span, job: &Job) -> f64 {
     let start = job.spec.start_overhead;
-    horizon.saturating_sub(start).as_secs_f64() / horizon.as_secs_f64().max(1e-6)
+    // However long a start takes, devices are worth more to a job than none.
+    (horizon.saturating_sub(start).as_secs_f64() / horizon.as_secs_f64().max(1e-6)).max(0.01)
 }
 
 /// What a joint decision granted, by job.

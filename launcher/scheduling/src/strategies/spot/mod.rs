@@ -128,8 +128,11 @@ impl<R: Rule> Mode for SpotMode<R> {
         }
     }
 
-    fn pools(&self, _state: &State, index: JobIndex, job: &Job) -> PoolSet {
-        self.chosen.get(&index).copied().unwrap_or(job.pools)
+    fn pools(&self, state: &State, index: JobIndex, job: &Job) -> PoolSet {
+        let chosen = self.chosen.get(&index).copied().unwrap_or(job.pools);
+        // A gang that is too large for the pools of its choice takes what there is.
+        let fits = state.fleet.devices_in(chosen.and(job.pools)) >= u64::from(job.spec.devices.requested);
+        if fits || chosen.is_empty() { chosen } else { job.pools }
     }
 
     fn next_change(&self, _state: &State) -> Option<Time> {
