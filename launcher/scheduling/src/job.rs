@@ -244,7 +244,8 @@ impl Workload {
         let mut by_id: Vec<(&str, usize)> =
             jobs.iter().zip(1..).map(|(job, row)| (job.id.as_str(), row)).collect();
         by_id.sort_unstable();
-        if let Some(pair) = by_id.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let twice = by_id.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        if let Some(pair) = twice.min_by_key(|pair| pair[1].1) {
             let ((id, first), (_, row)) = (pair[0], pair[1]);
             return Err(WorkloadError::Duplicate { row, first, id: id.to_owned() });
         }

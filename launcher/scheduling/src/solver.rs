@@ -37,7 +37,6 @@ impl Program {
     }
 
     /// A variable that is 0 or 1.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for strategies that choose among configurations"))]
     pub(crate) fn binary(&mut self, worth: f64) -> Variable {
         let variable = self.problem.add_binary_var(worth);
         self.added(variable)

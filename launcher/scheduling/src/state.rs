@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use hcrun_protocol::time::{Span, Time};
 
-use crate::fleet::{Fleet, NodeIndex, PoolIndex, PoolSet};
+use crate::fleet::{Fleet, NodeIndex, PoolSet};
 use crate::free::{Allocation, Free};
 use crate::job::{JobIndex, JobSpec, Shape, Workload};
 use crate::work::{Rate, Work};
 
 use leaving::Leaving;
-pub use live::Course;
+pub use live::Past;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -148,12 +148,6 @@ impl Job {
         self.done(now) >= self.spec.work
     }
 
-    /// From submission to the end.
-    pub fn completion_time(&self) -> Option<Span> {
-        (self.phase == Phase::Done).then_some(())?;
-        self.ended.map(|ended| ended.since(self.spec.submit))
-    }
-
     /// What a loss at `now` leaves, announced `notice` before: all that was done by then, or the last checkpoint.
     pub fn kept(&self, now: Time, notice: Span) -> Work {
         let announced = if notice == Span(0) { self.resumed } else { self.done(now - notice) };
@@ -192,9 +186,7 @@ pub struct State {
     changes: Vec<Change>,
     /// Jobs whose speed changed because of their neighbours, since [`Self::take_disturbed`].
     disturbed: Vec<JobIndex>,
-    /// Device microseconds held, by pool, of runs that ended.
-    held: Vec<u128>,
-    /// The same as providers bill it.
+    /// Device microseconds of runs that ended, by pool, as providers bill them.
     billed: Vec<u128>,
     /// Jobs that were stopped and are not gone yet.
     leaving: Leaving,
@@ -212,7 +204,6 @@ impl State {
             used: 0,
             changes: Vec::new(),
             disturbed: Vec::new(),
-            held: vec![0; fleet.pools.len()],
             billed: vec![0; fleet.pools.len()],
             leaving: Leaving::default(),
             fleet,
@@ -255,18 +246,6 @@ impl State {
     /// What is there, held or not.
     pub fn capacity(&self) -> &Free {
         &self.capacity
-    }
-
-    /// Device microseconds that jobs held so far, by pool.
-    pub fn held(&self, pool: PoolIndex) -> u128 {
-        let now = self.now;
-        let held_now = self.running.iter().map(|job| {
-            let job = self.job(*job);
-            let parts = job.allocation.parts().iter();
-            let here = parts.filter(|(node, _)| self.fleet.node(*node).pool == pool);
-            here.map(|(_, devices)| u128::from(*devices)).sum::<u128>() * u128::from(now.since(job.since).0)
-        });
-        self.held[pool.index()] + held_now.sum::<u128>()
     }
 
     /// Device microseconds that runs which have ended are billed for, by pool: each run is rounded as its pool's provider does.
@@ -466,7 +445,6 @@ impl State {
         let allocation = std::mem::take(&mut job.allocation);
         for (node, devices) in allocation.parts() {
             let pool = fleet.node(*node).pool;
-            self.held[pool.index()] += u128::from(held.0) * u128::from(*devices);
             self.billed[pool.index()] += u128::from(fleet.costs.billed(pool, held).0) * u128::from(*devices);
         }
         self.used -= u64::from(allocation.devices());

@@ -10,7 +10,7 @@ use hcrun_protocol::prng::Prng;
 use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::fleet::PoolIndex;
 use hcrun_scheduling::job::Class;
-use hcrun_scheduling::simulator::{Checks, Observer, observe, simulate};
+use hcrun_scheduling::simulator::{Checks, Course, Observer, observe, simulate, until};
 use hcrun_scheduling::strategy::Action;
 use hcrun_scheduling::{Decision, Fleet, JobSpec, State, Workload, strategies};
 
@@ -136,6 +136,25 @@ fn parts_that_no_pool_has_are_refused_by_name() {
         let refused: Vec<bool> = outcome.jobs.iter().map(|job| job.refused).collect();
         assert_eq!(refused, [keeps_gangs_in_one_pool(strategy.name), true, true], "{}", strategy.name);
     }
+}
+
+/// Nobody waits for a moment at which there is nothing to take.
+#[test]
+fn only_a_lower_class_is_waited_for() {
+    let job = |id: &str, submit, class| {
+        let mut job = JobSpec::in_parts(id, Time(submit), vec![(PoolIndex(0), 4)], Span::from_secs(9_000));
+        job.class = class;
+        job
+    };
+    let wake = |waiting| {
+        let workload = Workload::new(vec![job("runs", 0, Class::Normal), job("waits", 1, waiting)]).unwrap();
+        let mut priority = strategies::by_name("priority").unwrap();
+        let course = Course::default();
+        let state = until(&fleet(), &course, workload, &mut priority, Time(1)).unwrap();
+        priority.next_wake(&state)
+    };
+    assert_eq!(wake(Class::Normal), None);
+    assert_eq!(wake(Class::Guaranteed), Some(Time(600_000_000)));
 }
 
 /// A job displaces lower classes only, so none is displaced by one that it has displaced or could.

@@ -8,23 +8,8 @@ use plotters::prelude::*;
 
 use super::metrics::seconds;
 use super::sweep::Drawn;
-use crate::report::drawing::{Area, Axes, Drawn as Painted, INK, draw, mesh, text};
+use crate::report::drawing::{Area, Axes, COLOURS, Drawn as Painted, INK, draw, mesh, text};
 
-/// Mid tones, told apart on white and on near-black.
-const COLOURS: [RGBColor; 12] = [
-    RGBColor(64, 132, 214),
-    RGBColor(224, 122, 48),
-    RGBColor(88, 160, 84),
-    RGBColor(190, 86, 160),
-    RGBColor(204, 75, 69),
-    RGBColor(110, 110, 214),
-    RGBColor(40, 158, 160),
-    RGBColor(176, 140, 40),
-    RGBColor(140, 96, 72),
-    RGBColor(120, 140, 156),
-    RGBColor(226, 110, 140),
-    RGBColor(96, 128, 56),
-];
 /// Points of one curve at most.
 const MAX_POINTS: usize = 400;
 /// Bars of one schedule at most; thinner ones are left out first.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 
 use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::Work;
-use hcrun_scheduling::state::Course;
+use hcrun_scheduling::state::Past;
 
 use super::store::{Ending, RunRow};
 use super::submission::moment;
@@ -72,8 +72,8 @@ pub(super) fn measured(runs: &[RunRow]) -> Measured {
 
 impl Measured {
     /// What a job on `devices` has behind it.
-    pub(super) fn course(&self, devices: u32) -> Course {
-        Course {
+    pub(super) fn course(&self, devices: u32) -> Past {
+        Past {
             done: Work::taking(self.work),
             attained: u128::from(self.held.0) * u128::from(devices),
             preemptions: self.preemptions,

@@ -13,7 +13,7 @@ use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::free::{Allocation, Free};
 use hcrun_scheduling::state::{Phase, Stop};
-use hcrun_scheduling::strategy::{Action, Pace, Reason};
+use hcrun_scheduling::strategy::{Action, Reason};
 use hcrun_scheduling::traces::hcrun::fleet_words;
 use hcrun_scheduling::{Decision, Fleet, JobIndex, State, Strategy, Workload};
 use rustix::process::Pid;
@@ -268,18 +268,14 @@ impl Up<'_> {
     }
 
     fn decide(&mut self) -> Result<()> {
-        let now = self.state.now();
-        let in_round = self.wake.is_some_and(|wake| wake <= now);
-        if in_round || !matches!(self.strategy.pace, Pace::Rounds(_)) || self.wake.is_none() {
-            let decisions = self.strategy.decide(&self.state);
-            self.state.forget_changes();
-            // What one job gives back another may take.
-            for decision in &decisions {
-                self.release(decision)?;
-            }
-            for decision in decisions {
-                self.apply(decision)?;
-            }
+        let decisions = self.strategy.decide(&self.state);
+        self.state.forget_changes();
+        // What one job gives back another may take.
+        for decision in &decisions {
+            self.release(decision)?;
+        }
+        for decision in decisions {
+            self.apply(decision)?;
         }
         let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
         self.wake = if active { self.strategy.next_wake(&self.state) } else { None };

@@ -10,6 +10,21 @@ pub(crate) const SIZE: (u32, u32) = (860, 320);
 pub(crate) const INK: RGBColor = RGBColor(1, 2, 3);
 pub(crate) const INK_HEX: &str = "#010203";
 
+/// Mid tones, told apart on white and on near-black.
+pub(crate) const COLOURS: [RGBColor; 12] = [
+    RGBColor(64, 132, 214),
+    RGBColor(224, 122, 48),
+    RGBColor(88, 160, 84),
+    RGBColor(190, 86, 160),
+    RGBColor(204, 75, 69),
+    RGBColor(110, 110, 214),
+    RGBColor(40, 158, 160),
+    RGBColor(176, 140, 40),
+    RGBColor(140, 96, 72),
+    RGBColor(120, 140, 156),
+    RGBColor(226, 110, 140),
+    RGBColor(96, 128, 56),
+];
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(crate) type Drawn = Result<(), Box<dyn std::error::Error>>;
 

@@ -5,22 +5,11 @@ use plotters::prelude::*;
 use super::measure::Moment;
 use super::plan::Experiment;
 use super::results::Results;
-use crate::report::drawing::{Axes, INK, draw, legend, mesh};
+use crate::report::drawing::{Axes, COLOURS, INK, draw, legend, mesh};
 
-/// Mid tones, told apart on white and on near-black.
-const COLOURS: [RGBColor; 8] = [
-    RGBColor(64, 132, 214),
-    RGBColor(224, 122, 48),
-    RGBColor(88, 160, 84),
-    RGBColor(190, 86, 160),
-    RGBColor(204, 75, 69),
-    RGBColor(40, 158, 160),
-    RGBColor(176, 140, 40),
-    RGBColor(120, 140, 156),
-];
 const MEASURED: RGBColor = COLOURS[0];
 const PREDICTED: RGBColor = COLOURS[1];
-const IDEAL: RGBColor = COLOURS[7];
+const IDEAL: RGBColor = COLOURS[9];
 
 /// A point with how far it may be off, up and down.
 type Point = (f64, f64, f64);

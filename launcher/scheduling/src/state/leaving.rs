@@ -50,7 +50,7 @@ mod tests {
     use crate::free::Allocation;
     use crate::job::{JobSpec, Workload};
     use crate::simulator::{Checks, simulate};
-    use crate::state::{Course, Stop};
+    use crate::state::{Past, Stop};
     use crate::{Fleet, State, Work, strategies};
 
     /// 4 devices; a long job of 3 is displaced by a short one of 2, a third of 1 fits beside either.
@@ -79,7 +79,7 @@ mod tests {
         let mut state = State::new(fleet, Workload::default());
         let mut job = JobSpec::rigid("moves", Time::ZERO, 1, Span::from_secs(100));
         job.stop_overhead = Span::from_secs(2);
-        let index = state.add(job, Course::default());
+        let index = state.add(job, Past::default());
         let on = |node| Allocation::new([(NodeIndex(node), 1)]);
         state.start(index, on(0));
         state.advance(Time(10_000_000));

@@ -8,7 +8,7 @@ use crate::work::Work;
 
 /// What a job has behind it when it comes into the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Course {
+pub struct Past {
     pub done: Work,
     /// Device microseconds held.
     pub attained: u128,
@@ -18,11 +18,11 @@ pub struct Course {
 
 impl State {
     /// Takes in a job, which waits from now on.
-    pub fn add(&mut self, spec: JobSpec, course: Course) -> JobIndex {
+    pub fn add(&mut self, spec: JobSpec, past: Past) -> JobIndex {
         let index = JobIndex::from_index(self.jobs.len());
         let mut job = Job::new(spec);
-        (job.done, job.resumed, job.attained) = (course.done, course.done, course.attained);
-        (job.preemptions, job.first_start) = (course.preemptions, course.first_start);
+        (job.done, job.resumed, job.attained) = (past.done, past.done, past.attained);
+        (job.preemptions, job.first_start) = (past.preemptions, past.first_start);
         self.jobs.push(job);
         self.submit(index);
         index
@@ -84,8 +84,8 @@ mod tests {
     fn a_job_comes_with_what_it_has_behind_it_and_ends_when_it_says_so() {
         let mut state = state();
         state.advance(Time(100));
-        let course = Course { done: Work::taking(Span(7)), attained: 30, ..Course::default() };
-        let index = state.add(job(2), course);
+        let past = Past { done: Work::taking(Span(7)), attained: 30, ..Past::default() };
+        let index = state.add(job(2), past);
         let node = state.fleet.nodes_of(state.fleet.pool_indices().next().unwrap()).next().unwrap();
         state.start(index, Allocation::new([(node, 2)]));
         state.advance(Time(110));
@@ -101,7 +101,7 @@ mod tests {
     fn a_job_that_was_told_to_stop_may_be_done_or_withdrawn() {
         let mut state = state();
         let mut strategy = strategies::by_name("fifo-skip").unwrap();
-        let jobs = [3, 4, 4].map(|devices| state.add(job(devices), Course::default()));
+        let jobs = [3, 4, 4].map(|devices| state.add(job(devices), Past::default()));
         let node = state.fleet.nodes_of(state.fleet.pool_indices().next().unwrap()).next().unwrap();
         state.start(jobs[0], Allocation::new([(node, 3)]));
         state.advance(Time(10));

@@ -228,6 +228,7 @@ fn by_submission(name: &'static str, place: Box<dyn Place>) -> Strategy {
     let stages = Stages { place, ..stages(Submission) };
     Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }
+
 fn elastic(size: impl Size + 'static) -> Stages {
     Stages {
         admit: Box::new(LeastFitsPool),
@@ -253,6 +254,7 @@ fn sia(name: &'static str) -> Strategy {
 
 /// How often elastic strategies look again, as in Pollux and Sia: speeds change as training goes on.
 const ROUND: Span = Span::from_secs(60);
+
 fn spot_greedy(name: &'static str) -> Strategy {
     meeting_deadlines(name, spot::SpotMode::new(spot::Greedy))
 }

@@ -74,9 +74,9 @@ impl Strategy {
 
     /// When the next job comes to have run long enough to yield to a waiting one.
     pub(super) fn next_victim(&self, state: &State, min_runtime: Span) -> Option<Time> {
-        let highest = self.queue.requests().map(|request| request.other).max()?;
+        let highest = self.queue.requests().filter_map(|request| request.class).max()?;
         let running = state.running().map(|index| state.job(index));
-        let lower = running.filter(|job| job.spec.preemptible && (job.spec.class as u32) < highest);
+        let lower = running.filter(|job| job.spec.preemptible && job.spec.class < highest);
         lower.map(|job| job.since + min_runtime).filter(|at| *at > state.now()).min()
     }
 

@@ -7,15 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Key;
 use crate::fleet::PoolSet;
-use crate::job::JobIndex;
+use crate::job::{Class, JobIndex};
 
 /// What must be equal for two jobs to fit alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Request {
     pub devices: u32,
     pub pools: PoolSet,
-    /// Distinguishes jobs that are placed by more than devices and pools; usually 0.
-    pub other: u32,
+    /// Number of the list of parts that the job names; 0: none.
+    pub parts: u32,
+    /// Where a class may displace another.
+    pub class: Option<Class>,
 }
 
 #[derive(Debug, Clone, Default)]

@@ -148,11 +148,13 @@ impl Strategy {
     fn enqueue(&mut self, state: &State, index: JobIndex) {
         let job = state.job(index);
         let key = self.order.key(state, job);
-        // Classes do not fit alike where one may displace another.
         let by_class = matches!(self.preemption, Preemption::ByClass { .. });
-        let class = if by_class { job.spec.class as u32 } else { 0 };
-        let other = self.parts.of(&job.spec.parts) << 2 | class;
-        let request = Request { devices: job.spec.devices.requested, pools: job.pools, other };
+        let request = Request {
+            devices: job.spec.devices.requested,
+            pools: job.pools,
+            parts: self.parts.of(&job.spec.parts),
+            class: by_class.then_some(job.spec.class),
+        };
         self.queue.insert(index, request, key);
     }
 

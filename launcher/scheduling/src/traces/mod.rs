@@ -156,14 +156,13 @@ pub fn read_bytes(format: &str, bytes: &[u8], columns: Option<&str>) -> Result<W
 
 /// Jobs with the lines that they were read from.
 fn workload(jobs: Vec<(u64, JobSpec)>) -> Result<Workload, TraceError> {
-    let mut by_id: Vec<(&str, u64)> = jobs.iter().map(|(line, job)| (job.id.as_str(), *line)).collect();
-    by_id.sort_unstable();
-    let twice = by_id.windows(2).filter(|pair| pair[0].0 == pair[1].0);
-    if let Some(pair) = twice.min_by_key(|pair| pair[1].1) {
-        let ((id, first), (_, line)) = (pair[0], pair[1]);
-        return Err(TraceError::Duplicate { line, first, id: id.to_owned() });
-    }
-    Ok(Workload::new(jobs.into_iter().map(|(_, job)| job).collect())?)
+    let (lines, jobs): (Vec<u64>, Vec<JobSpec>) = jobs.into_iter().unzip();
+    Workload::new(jobs).map_err(|error| match error {
+        WorkloadError::Duplicate { row, first, id } => {
+            TraceError::Duplicate { line: lines[row - 1], first: lines[first - 1], id }
+        }
+        other => other.into(),
+    })
 }
 
 /// Counts times from the first submission.
