@@ -3,6 +3,8 @@
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -39,31 +41,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn train(matmul: Matmul) -> job::Train {
-    job::Train {
-        loss: job::Loss::CrossEntropy,
-        optimizer: job::Optimizer::Adamw,
-        learning_rate: 1e-3,
-        final_learning_rate: 0.0,
-        schedule: job::LearningRateSchedule::Constant,
-        warmup_steps: 0,
-        weight_decay: 0.01,
-        momentum: 0.9,
-        betas: [0.9, 0.999],
-        epsilon: 1e-8,
-        clip: 1.0,
-        matmul,
-        batch: 4,
-        accumulation: 1,
-        steps: 6,
-        evaluate_every: 0,
-        checkpoint_every: 0,
-    }
-}
-
 /// Allocations of each of six whole steps.
 fn allocations_by_step(spec: ModelSpec, samples: usize, batch: Batch<'_>, matmul: Matmul) -> Vec<u64> {
-    let (train, profile) = (train(matmul), spec.profile());
+    let (train, profile) = (common::train(matmul), spec.profile());
     let mut optimizer = Optimizer::new(&train, &profile, std::iter::once(0..profile.arena_elems).collect());
     let mut params = spec.init(1);
     let (mut next, mut gradient) = (params.clone(), params.clone());

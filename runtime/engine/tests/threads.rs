@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::time::Duration;
 
 use hcrun_engine::batch::Batch;
@@ -22,26 +24,6 @@ use hcrun_protocol::schedule::{Level, Phase};
 use hcrun_protocol::units::chunk_elems;
 use rustix::time::{ClockId, clock_gettime};
 
-const TRAIN: job::Train = job::Train {
-    loss: job::Loss::CrossEntropy,
-    optimizer: job::Optimizer::Adamw,
-    learning_rate: 1e-3,
-    final_learning_rate: 0.0,
-    schedule: job::LearningRateSchedule::Constant,
-    warmup_steps: 0,
-    weight_decay: 0.01,
-    momentum: 0.9,
-    betas: [0.9, 0.999],
-    epsilon: 1e-8,
-    clip: 1.0,
-    matmul: Matmul::F32,
-    batch: 4,
-    accumulation: 1,
-    steps: 2,
-    evaluate_every: 0,
-    checkpoint_every: 0,
-};
-
 /// A step of a small model and the packing of its gradient.
 fn step(matmul: Matmul) {
     const CONTEXT: usize = 64;
@@ -49,9 +31,9 @@ fn step(matmul: Matmul) {
     let spec = ModelSpec::new(&model, DataShape::Text { vocab: 256 }).unwrap();
     let text: Vec<u8> = (0..=4 * 64).map(|i: u16| i.to_le_bytes()[0]).collect();
     let batch = Batch::Tokens { inputs: &text[..4 * CONTEXT], targets: &text[1..], context: CONTEXT };
-    let profile = spec.profile();
+    let (train, profile) = (common::train(matmul), spec.profile());
 
-    let mut optimizer = Optimizer::new(&TRAIN, &profile, std::iter::once(0..profile.arena_elems).collect());
+    let mut optimizer = Optimizer::new(&train, &profile, std::iter::once(0..profile.arena_elems).collect());
     let params = spec.init(1);
     let (mut next, mut gradient) = (params.clone(), params.clone());
     let mut model: Model = Model::new(spec, 4);
@@ -59,9 +41,9 @@ fn step(matmul: Matmul) {
     let sums = model.forward_backward(&params, &[batch], &mut gradient, &mut |_, _| {}).unwrap();
     let mut partials = Vec::new();
     norm_partials(&gradient, chunk_elems(gradient.len()), &mut partials);
-    let clip = clip(fold_partials(&partials), sums.weight, TRAIN.clip);
+    let clip = clip(fold_partials(&partials), sums.weight, train.clip);
     let scalars = StepScalars {
-        learning_rate: TRAIN.learning_rate,
+        learning_rate: train.learning_rate,
         gradient_scale: clip.gradient_scale,
         updates_before: 0,
         skip: clip.skip,

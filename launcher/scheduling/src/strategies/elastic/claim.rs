@@ -95,6 +95,9 @@ pub(crate) fn holds(state: &State, job: &Job, choice: &Choice) -> bool {
         && job.allocation.parts().iter().all(|(node, _)| state.fleet.node(*node).pool == choice.pool)
 }
 
+/// No start is for nothing: jobs would be moved for differences that do not matter.
+const LEAST_START: Span = Span::from_secs(1);
+
 /// How much of its time a job has computed, if it starts once more now: (T - N S) / (T + S) for an age of T with N
 /// starts at S each (Sia). Jobs that have moved often move less. One that waits has nothing to lose.
 pub(crate) fn restart_factor(state: &State, job: &Job) -> f64 {
@@ -102,16 +105,13 @@ pub(crate) fn restart_factor(state: &State, job: &Job) -> f64 {
         return 1.0;
     }
     let age = state.now().since(job.spec.submit).as_secs_f64();
-    let delay = job.spec.start_overhead.as_secs_f64();
-    if delay == 0.0 {
-        return 1.0;
-    }
+    let delay = job.spec.start_overhead.max(LEAST_START).as_secs_f64();
     ((age - f64::from(job.starts) * delay) / (age + delay)).clamp(0.0, 1.0)
 }
 
 /// The part of `horizon` that is left to compute in after a start.
 pub(crate) fn left_of(horizon: Span, job: &Job) -> f64 {
-    let start = job.spec.start_overhead;
+    let start = job.spec.start_overhead.max(LEAST_START);
     // However long a start takes, devices are worth more to a job than none.
     (horizon.saturating_sub(start).as_secs_f64() / horizon.as_secs_f64().max(1e-6)).max(0.01)
 }
