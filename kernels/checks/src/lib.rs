@@ -5,6 +5,7 @@
 
 use hcrun_kernels::device::Device;
 
+mod close;
 mod codec;
 mod digest;
 mod failure;
