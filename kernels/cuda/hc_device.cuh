@@ -54,6 +54,30 @@ HC_DEVICE bool hc_is_finite(double x) {
     return x - x == 0.0;
 }
 
+// For results that are compared within a tolerance; the hardware's own where it has one.
+
+HC_DEVICE float hc_exp(float x) {
+#ifdef HC_EMULATOR
+    return expf(x);
+#else
+    return __expf(x);
+#endif
+}
+
+HC_DEVICE float hc_log(float x) {
+#ifdef HC_EMULATOR
+    return logf(x);
+#else
+    return __logf(x);
+#endif
+}
+
+// The sum over a warp, in all its lanes, in an order that is always the same.
+HC_DEVICE float hc_warp_sum(float x) {
+    for (u32 distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, static_cast<int>(distance));
+    return x;
+}
+
 // Floats of 16 bits, as kernels/src/wire/halves.rs has them.
 
 static const u32 HC_MAGNITUDE = 0x7fffffff;
@@ -180,6 +204,55 @@ HC_DEVICE void hc_store4(u16* to, const u16* from) {
                  "h"(from[1]), "h"(from[2]), "h"(from[3])
                  : "memory");
 #endif
+}
+
+// Eight elements of 16 bits by one access.
+
+HC_DEVICE void hc_load8(const u16* from, u16* to) {
+    HC_CHECK_ACCESS(from, 16);
+#ifdef HC_EMULATOR
+    for (int k = 0; k < 8; k++) to[k] = from[k];
+#else
+    const uint4 quad = *reinterpret_cast<const uint4*>(from);
+    const u32 words[4] = {quad.x, quad.y, quad.z, quad.w};
+    HC_UNROLL
+    for (int k = 0; k < 8; k++) to[k] = static_cast<u16>(words[k / 2] >> (k % 2 * 16));
+#endif
+}
+
+HC_DEVICE void hc_store8(u16* to, const u16* from) {
+    HC_CHECK_ACCESS(to, 16);
+#ifdef HC_EMULATOR
+    for (int k = 0; k < 8; k++) to[k] = from[k];
+#else
+    u32 words[4];
+    HC_UNROLL
+    for (int k = 0; k < 4; k++) words[k] = from[2 * k] | static_cast<u32>(from[2 * k + 1]) << 16;
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(words[0]),
+                 "r"(words[1]), "r"(words[2]), "r"(words[3])
+                 : "memory");
+#endif
+}
+
+// As quads below, by eight.
+HC_DEVICE void hc_load_oct(const u16* from, u32 elems, u16* to) {
+    if (elems == 8 && hc_aligned(from, 16)) {
+        hc_load8(from, to);
+    } else {
+        HC_UNROLL
+        for (u32 k = 0; k < 8; k++) to[k] = k < elems ? from[k] : static_cast<u16>(0);
+    }
+}
+
+HC_DEVICE void hc_store_oct(u16* to, u32 elems, const u16* from) {
+    if (elems == 8 && hc_aligned(to, 16)) {
+        hc_store8(to, from);
+    } else {
+        HC_UNROLL
+        for (u32 k = 0; k < 8; k++) {
+            if (k < elems) to[k] = from[k];
+        }
+    }
 }
 
 // Whole quads by one access, the rest and misaligned ones by element; what lies behind the end is 0.

@@ -9,9 +9,13 @@ pub const HEADER: (&str, &str) = ("hc_device.cuh", include_str!("../cuda/hc_devi
 pub const SOURCES: &[(&str, &str)] = &[
     ("codec.cu", include_str!("../cuda/codec.cu")),
     ("digest.cu", include_str!("../cuda/digest.cu")),
+    ("embedding.cu", include_str!("../cuda/embedding.cu")),
+    ("linear.cu", include_str!("../cuda/linear.cu")),
+    ("loss.cu", include_str!("../cuda/loss.cu")),
     ("norm.cu", include_str!("../cuda/norm.cu")),
     ("outer.cu", include_str!("../cuda/outer.cu")),
     ("privacy.cu", include_str!("../cuda/privacy.cu")),
+    ("rows.cu", include_str!("../cuda/rows.cu")),
     ("select.cu", include_str!("../cuda/select.cu")),
     ("update.cu", include_str!("../cuda/update.cu")),
 ];

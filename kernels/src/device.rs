@@ -3,10 +3,15 @@
 //! Kernels take device addresses and scalars. [`crate::launch`] is generated from `kernels/cuda/kernels.toml`
 //! and gives each kernel a struct with a field a parameter, so that arguments are named and typed.
 
+mod host_buffer;
+
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
+
+pub use self::host_buffer::{HostBuffer, HostMemory, Ticket, Tickets};
 
 /// Runs kernels in the order they are launched.
 pub trait Device {
@@ -31,13 +36,51 @@ pub trait Device {
     /// As [`Self::write`].
     fn read(&self, buffer: &DeviceBuffer, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
+    /// Memory of the host that copies start from and end in, aligned to 16 bytes, with any content.
+    ///
+    /// # Errors
+    /// If there is not enough.
+    fn allocate_host(&self, bytes: usize) -> Result<HostBuffer, DeviceError>;
+
+    /// Starts a copy to `to` from its byte `offset` on, after everything that was launched; what is launched later
+    /// sees it. The range of `from` is busy until a later copy was waited for.
+    ///
+    /// # Errors
+    /// If a range is not inside its buffer, or an earlier launch failed.
+    fn start_write(
+        &self,
+        from: &mut HostBuffer,
+        range: Range<usize>,
+        to: &DeviceBuffer,
+        offset: usize,
+    ) -> Result<Ticket, DeviceError>;
+
+    /// Starts a copy of `from`, from its byte `offset` on, once everything that was launched has ended, beside what
+    /// is launched later. The range of `to` is busy until it was waited for.
+    ///
+    /// # Errors
+    /// As [`Self::start_write`].
+    fn start_read(
+        &self,
+        from: &DeviceBuffer,
+        offset: usize,
+        to: &mut HostBuffer,
+        range: Range<usize>,
+    ) -> Result<Ticket, DeviceError>;
+
+    /// Waits until a copy has ended, and with it all that were started before it.
+    ///
+    /// # Errors
+    /// If it or what it came after failed.
+    fn wait(&self, ticket: Ticket) -> Result<(), DeviceError>;
+
     /// Starts a kernel; it may still run when this returns.
     ///
     /// # Errors
     /// If the device does not know the kernel or refuses the launch.
     fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError>;
 
-    /// Waits until everything that was launched has ended.
+    /// Waits until everything that was launched, and every copy that was started, has ended.
     ///
     /// # Errors
     /// If one of them failed.

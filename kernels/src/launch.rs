@@ -43,6 +43,27 @@ pub const KERNELS: &[&Kernel] = &[
     &ClipPartials::KERNEL,
     &ClipFactors::KERNEL,
     &ClippedSum::KERNEL,
+    &LayerNorm::KERNEL,
+    &LayerNormBackward::KERNEL,
+    &ColumnParts::KERNEL,
+    &AddParts::KERNEL,
+    &Gelu::KERNEL,
+    &GeluBackward::KERNEL,
+    &Relu::KERNEL,
+    &ReluBackward::KERNEL,
+    &SumOf::KERNEL,
+    &Put::KERNEL,
+    &ToBf16::KERNEL,
+    &Clear::KERNEL,
+    &Embed::KERNEL,
+    &EmbedBackward::KERNEL,
+    &PositionsBackward::KERNEL,
+    &CrossEntropy::KERNEL,
+    &SquaredError::KERNEL,
+    &AddLosses::KERNEL,
+    &Linear::KERNEL,
+    &LinearBackward::KERNEL,
+    &LinearWeight::KERNEL,
 ];
 
 /// Gradient descent of elements `begin..begin + n` of an arena, into a second one; `copy`, if any, in bf16.
@@ -1725,6 +1746,850 @@ impl ClippedSum {
                 Argument::U64(self.step),
                 Argument::F32(self.sigma),
                 Argument::Address(self.out.value()),
+            ],
+        )
+    }
+}
+
+/// Normalises `n` rows; with `addend` their sum, which `sum` takes. `moments [n, 2]`: mean and reciprocal deviation.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNorm {
+    pub n: u64,
+    pub width: u64,
+    pub x: Address<u16>,
+    pub addend: Address<u16>,
+    pub weight: Address<f32>,
+    pub bias: Address<f32>,
+    /// Written.
+    pub sum: Address<u16>,
+    /// Written.
+    pub y: Address<u16>,
+    /// Written.
+    pub moments: Address<f32>,
+}
+
+impl LayerNorm {
+    pub const KERNEL: Kernel = Kernel {
+        name: "layer_norm",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 8,
+        shared_bytes: 0,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.width),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.addend.value()),
+                Argument::Address(self.weight.value()),
+                Argument::Address(self.bias.value()),
+                Argument::Address(self.sum.value()),
+                Argument::Address(self.y.value()),
+                Argument::Address(self.moments.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the rows of `layer_norm`, stored, or added with `add`.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNormBackward {
+    pub n: u64,
+    pub width: u64,
+    pub add: u32,
+    pub x: Address<u16>,
+    pub weight: Address<f32>,
+    pub moments: Address<f32>,
+    pub dy: Address<u16>,
+    /// Read and written.
+    pub dx: Address<u16>,
+}
+
+impl LayerNormBackward {
+    pub const KERNEL: Kernel = Kernel {
+        name: "layer_norm_backward",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 8,
+        shared_bytes: 0,
+        parameters: 8,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.width),
+                Argument::U32(self.add),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.weight.value()),
+                Argument::Address(self.moments.value()),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.dx.value()),
+            ],
+        )
+    }
+}
+
+/// Sums over parts of 64 rows of `dy`, and with `x` of `dy` times the normalised rows; `n` is blocks of 32 columns times parts.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnParts {
+    pub n: u64,
+    pub rows: u64,
+    pub width: u64,
+    pub pitch: u64,
+    pub dy: Address<u16>,
+    pub x: Address<u16>,
+    pub moments: Address<f32>,
+    /// Written.
+    pub sums: Address<f32>,
+    /// Written.
+    pub products: Address<f32>,
+}
+
+impl ColumnParts {
+    pub const KERNEL: Kernel = Kernel {
+        name: "column_parts",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 0,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.rows),
+                Argument::U64(self.width),
+                Argument::U64(self.pitch),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.moments.value()),
+                Argument::Address(self.sums.value()),
+                Argument::Address(self.products.value()),
+            ],
+        )
+    }
+}
+
+/// Adds the sums of `parts` parts of `n` columns to a gradient, in order.
+#[derive(Debug, Clone, Copy)]
+pub struct AddParts {
+    pub n: u64,
+    pub parts: u64,
+    pub sums: Address<f32>,
+    /// Read and written.
+    pub gradient: Address<f32>,
+}
+
+impl AddParts {
+    pub const KERNEL: Kernel = Kernel {
+        name: "add_parts",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 256,
+        shared_bytes: 0,
+        parameters: 4,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.parts),
+                Argument::Address(self.sums.value()),
+                Argument::Address(self.gradient.value()),
+            ],
+        )
+    }
+}
+
+/// GELU by tanh of bf16.
+#[derive(Debug, Clone, Copy)]
+pub struct Gelu {
+    pub n: u64,
+    pub x: Address<u16>,
+    /// Written.
+    pub y: Address<u16>,
+}
+
+impl Gelu {
+    pub const KERNEL: Kernel = Kernel {
+        name: "gelu",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 3,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[Argument::U64(self.n), Argument::Address(self.x.value()), Argument::Address(self.y.value())],
+        )
+    }
+}
+
+/// Gradient of `gelu`, stored, or added with `add`.
+#[derive(Debug, Clone, Copy)]
+pub struct GeluBackward {
+    pub n: u64,
+    pub add: u32,
+    pub x: Address<u16>,
+    pub dy: Address<u16>,
+    /// Read and written.
+    pub dx: Address<u16>,
+}
+
+impl GeluBackward {
+    pub const KERNEL: Kernel = Kernel {
+        name: "gelu_backward",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 5,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U32(self.add),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.dx.value()),
+            ],
+        )
+    }
+}
+
+/// The rectifier of bf16.
+#[derive(Debug, Clone, Copy)]
+pub struct Relu {
+    pub n: u64,
+    pub x: Address<u16>,
+    /// Written.
+    pub y: Address<u16>,
+}
+
+impl Relu {
+    pub const KERNEL: Kernel = Kernel {
+        name: "relu",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 3,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[Argument::U64(self.n), Argument::Address(self.x.value()), Argument::Address(self.y.value())],
+        )
+    }
+}
+
+/// Gradient of `relu`, stored, or added with `add`.
+#[derive(Debug, Clone, Copy)]
+pub struct ReluBackward {
+    pub n: u64,
+    pub add: u32,
+    pub x: Address<u16>,
+    pub dy: Address<u16>,
+    /// Read and written.
+    pub dx: Address<u16>,
+}
+
+impl ReluBackward {
+    pub const KERNEL: Kernel = Kernel {
+        name: "relu_backward",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 5,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U32(self.add),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.dx.value()),
+            ],
+        )
+    }
+}
+
+/// `y = a + b` of bf16.
+#[derive(Debug, Clone, Copy)]
+pub struct SumOf {
+    pub n: u64,
+    pub a: Address<u16>,
+    pub b: Address<u16>,
+    /// Written.
+    pub y: Address<u16>,
+}
+
+impl SumOf {
+    pub const KERNEL: Kernel = Kernel {
+        name: "sum_of",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 4,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::Address(self.a.value()),
+                Argument::Address(self.b.value()),
+                Argument::Address(self.y.value()),
+            ],
+        )
+    }
+}
+
+/// `y = x` of bf16, or `y += x` with `add`.
+#[derive(Debug, Clone, Copy)]
+pub struct Put {
+    pub n: u64,
+    pub add: u32,
+    pub x: Address<u16>,
+    /// Read and written.
+    pub y: Address<u16>,
+}
+
+impl Put {
+    pub const KERNEL: Kernel = Kernel {
+        name: "put",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 4,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U32(self.add),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.y.value()),
+            ],
+        )
+    }
+}
+
+/// The nearest bf16 to each of `n` values.
+#[derive(Debug, Clone, Copy)]
+pub struct ToBf16 {
+    pub n: u64,
+    pub x: Address<f32>,
+    /// Written.
+    pub y: Address<u16>,
+}
+
+impl ToBf16 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "to_bf16",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 2048,
+        shared_bytes: 0,
+        parameters: 3,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[Argument::U64(self.n), Argument::Address(self.x.value()), Argument::Address(self.y.value())],
+        )
+    }
+}
+
+/// Sets `n` words to 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Clear {
+    pub n: u64,
+    /// Written.
+    pub words: Address<u32>,
+}
+
+impl Clear {
+    pub const KERNEL: Kernel = Kernel {
+        name: "clear",
+        file: "rows.cu",
+        block: 256,
+        elems_per_block: 256,
+        shared_bytes: 0,
+        parameters: 2,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[Argument::U64(self.n), Argument::Address(self.words.value())],
+        )
+    }
+}
+
+/// Token and position embeddings of `n` rows of sequences of `length`.
+#[derive(Debug, Clone, Copy)]
+pub struct Embed {
+    pub n: u64,
+    pub length: u64,
+    pub width: u64,
+    pub ids: Address<u32>,
+    pub tokens: Address<f32>,
+    pub positions: Address<f32>,
+    /// Written.
+    pub y: Address<u16>,
+}
+
+impl Embed {
+    pub const KERNEL: Kernel = Kernel {
+        name: "embed",
+        file: "embedding.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 0,
+        parameters: 7,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.width),
+                Argument::Address(self.ids.value()),
+                Argument::Address(self.tokens.value()),
+                Argument::Address(self.positions.value()),
+                Argument::Address(self.y.value()),
+            ],
+        )
+    }
+}
+
+/// Adds the rows of each of `n` tokens that occur, `rows[starts[b]..starts[b + 1]]`, to the gradient of its embedding, in order.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbedBackward {
+    pub n: u64,
+    pub width: u64,
+    pub tokens: Address<u32>,
+    pub starts: Address<u32>,
+    pub rows: Address<u32>,
+    pub dy: Address<u16>,
+    /// Read and written.
+    pub gradient: Address<f32>,
+}
+
+impl EmbedBackward {
+    pub const KERNEL: Kernel = Kernel {
+        name: "embed_backward",
+        file: "embedding.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 0,
+        parameters: 7,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.width),
+                Argument::Address(self.tokens.value()),
+                Argument::Address(self.starts.value()),
+                Argument::Address(self.rows.value()),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.gradient.value()),
+            ],
+        )
+    }
+}
+
+/// Adds the sum over sequences to the gradient of each of `n` positions.
+#[derive(Debug, Clone, Copy)]
+pub struct PositionsBackward {
+    pub n: u64,
+    pub sequences: u64,
+    pub width: u64,
+    pub dy: Address<u16>,
+    /// Read and written.
+    pub gradient: Address<f32>,
+}
+
+impl PositionsBackward {
+    pub const KERNEL: Kernel = Kernel {
+        name: "positions_backward",
+        file: "embedding.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 0,
+        parameters: 5,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.sequences),
+                Argument::U64(self.width),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.gradient.value()),
+            ],
+        )
+    }
+}
+
+/// Loss of `n` rows of logits, `pitch` apart, and whether their first largest is right; with `backward` logits become their gradient.
+#[derive(Debug, Clone, Copy)]
+pub struct CrossEntropy {
+    pub n: u64,
+    pub outputs: u64,
+    pub pitch: u64,
+    pub backward: u32,
+    pub classes: Address<u32>,
+    /// Read and written.
+    pub logits: Address<u16>,
+    /// Written.
+    pub losses: Address<f32>,
+    /// Written.
+    pub right: Address<u32>,
+}
+
+impl CrossEntropy {
+    pub const KERNEL: Kernel = Kernel {
+        name: "cross_entropy",
+        file: "loss.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 0,
+        parameters: 8,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.outputs),
+                Argument::U64(self.pitch),
+                Argument::U32(self.backward),
+                Argument::Address(self.classes.value()),
+                Argument::Address(self.logits.value()),
+                Argument::Address(self.losses.value()),
+                Argument::Address(self.right.value()),
+            ],
+        )
+    }
+}
+
+/// Squared error of `n` rows, averaged over outputs; with `backward` predictions become their gradient.
+#[derive(Debug, Clone, Copy)]
+pub struct SquaredError {
+    pub n: u64,
+    pub outputs: u64,
+    pub backward: u32,
+    pub targets: Address<f32>,
+    /// Read and written.
+    pub predictions: Address<u16>,
+    /// Written.
+    pub losses: Address<f32>,
+}
+
+impl SquaredError {
+    pub const KERNEL: Kernel = Kernel {
+        name: "squared_error",
+        file: "loss.cu",
+        block: 256,
+        elems_per_block: 256,
+        shared_bytes: 0,
+        parameters: 6,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.outputs),
+                Argument::U32(self.backward),
+                Argument::Address(self.targets.value()),
+                Argument::Address(self.predictions.value()),
+                Argument::Address(self.losses.value()),
+            ],
+        )
+    }
+}
+
+/// Adds `n` losses, and how many rows are right if that is known, to `sums`.
+#[derive(Debug, Clone, Copy)]
+pub struct AddLosses {
+    pub n: u64,
+    pub losses: Address<f32>,
+    pub right: Address<u32>,
+    /// Read and written.
+    pub sums: Address<f64>,
+}
+
+impl AddLosses {
+    pub const KERNEL: Kernel = Kernel {
+        name: "add_losses",
+        file: "loss.cu",
+        block: 256,
+        elems_per_block: 0,
+        shared_bytes: 0,
+        parameters: 4,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::Address(self.losses.value()),
+                Argument::Address(self.right.value()),
+                Argument::Address(self.sums.value()),
+            ],
+        )
+    }
+}
+
+/// `y = x · weightᵀ + bias` by tensor cores; `n`: tiles of 128 x 128 of `y`.
+#[derive(Debug, Clone, Copy)]
+pub struct Linear {
+    pub n: u64,
+    pub rows: u64,
+    pub inputs: u64,
+    pub outputs: u64,
+    pub pitch: u64,
+    pub x: Address<u16>,
+    pub weight: Address<u16>,
+    pub bias: Address<f32>,
+    /// Written.
+    pub y: Address<u16>,
+}
+
+impl Linear {
+    pub const KERNEL: Kernel = Kernel {
+        name: "linear",
+        file: "linear.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 61440,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.rows),
+                Argument::U64(self.inputs),
+                Argument::U64(self.outputs),
+                Argument::U64(self.pitch),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.weight.value()),
+                Argument::Address(self.bias.value()),
+                Argument::Address(self.y.value()),
+            ],
+        )
+    }
+}
+
+/// `dx = dy · weight`, stored, or added with `add`; `n`: tiles of `dx`.
+#[derive(Debug, Clone, Copy)]
+pub struct LinearBackward {
+    pub n: u64,
+    pub rows: u64,
+    pub inputs: u64,
+    pub outputs: u64,
+    pub pitch: u64,
+    pub add: u32,
+    pub dy: Address<u16>,
+    pub weight: Address<u16>,
+    /// Read and written.
+    pub dx: Address<u16>,
+}
+
+impl LinearBackward {
+    pub const KERNEL: Kernel = Kernel {
+        name: "linear_backward",
+        file: "linear.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 61440,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.rows),
+                Argument::U64(self.inputs),
+                Argument::U64(self.outputs),
+                Argument::U64(self.pitch),
+                Argument::U32(self.add),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.weight.value()),
+                Argument::Address(self.dx.value()),
+            ],
+        )
+    }
+}
+
+/// `gradient += dyᵀ · x`; `n`: tiles of the weight.
+#[derive(Debug, Clone, Copy)]
+pub struct LinearWeight {
+    pub n: u64,
+    pub rows: u64,
+    pub inputs: u64,
+    pub outputs: u64,
+    pub pitch: u64,
+    pub dy: Address<u16>,
+    pub x: Address<u16>,
+    /// Read and written.
+    pub gradient: Address<f32>,
+}
+
+impl LinearWeight {
+    pub const KERNEL: Kernel = Kernel {
+        name: "linear_weight",
+        file: "linear.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 61440,
+        parameters: 8,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.rows),
+                Argument::U64(self.inputs),
+                Argument::U64(self.outputs),
+                Argument::U64(self.pitch),
+                Argument::Address(self.dy.value()),
+                Argument::Address(self.x.value()),
+                Argument::Address(self.gradient.value()),
             ],
         )
     }

@@ -10,6 +10,9 @@ pub(crate) struct Tolerance {
     pub(crate) relative: f64,
 }
 
+/// One rounding to bf16 of a value of about 1, of sums in f32.
+pub(crate) const BF16: Tolerance = Tolerance { absolute: 1e-4, relative: 1.0 / 250.0 };
+
 impl Tolerance {
     fn allows(self, device: f64, reference: f64) -> bool {
         if reference.is_finite() {

@@ -1,4 +1,5 @@
-//! Compares what a device's kernels compute with the functions of `hcrun-kernels`, bit for bit.
+//! Compares what a device's kernels compute with the functions of `hcrun-kernels`: the engine's kernels bit for
+//! bit, those of a model's passes within a tolerance of the same functions in f64.
 //!
 //! One body a check, for the emulator and for a GPU alike. Each tries odd lengths, misaligned starts, shards of
 //! several numbers, and values that are not finite or denormal.
@@ -8,11 +9,15 @@ use hcrun_kernels::device::Device;
 mod close;
 mod codec;
 mod digest;
+mod embedding;
 mod failure;
+mod linear;
+mod loss;
 mod norm;
 mod outer;
 mod placed;
 mod privacy;
+mod rows;
 mod select;
 mod update;
 mod values;
@@ -29,8 +34,20 @@ pub struct Case {
 
 /// All cases, each independent of the others.
 pub fn cases() -> Vec<Case> {
-    [update::CASES, outer::CASES, norm::CASES, digest::CASES, codec::CASES, select::CASES, privacy::CASES]
-        .concat()
+    [
+        update::CASES,
+        outer::CASES,
+        norm::CASES,
+        digest::CASES,
+        codec::CASES,
+        select::CASES,
+        privacy::CASES,
+        rows::CASES,
+        linear::CASES,
+        embedding::CASES,
+        loss::CASES,
+    ]
+    .concat()
 }
 
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.
@@ -43,6 +60,9 @@ pub fn cases_of_the_last_block() -> Vec<Case> {
         codec::LAST_BLOCK_CASES,
         select::LAST_BLOCK_CASES,
         privacy::LAST_BLOCK_CASES,
+        rows::LAST_BLOCK_CASES,
+        linear::LAST_BLOCK_CASES,
+        loss::LAST_BLOCK_CASES,
     ]
     .concat()
 }

@@ -29,6 +29,11 @@ impl<T: Bits> Placed<T> {
         Ok(Placed { buffer, before, values: values.to_vec() })
     }
 
+    /// What was placed.
+    pub(crate) fn values(&self) -> &[T] {
+        &self.values
+    }
+
     /// Of the first element.
     pub(crate) fn address(&self) -> Address<T> {
         self.buffer.at(size_of::<T>() * self.before)

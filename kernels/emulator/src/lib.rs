@@ -9,9 +9,12 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 
-use hcrun_kernels::device::{Argument, Device, DeviceBuffer, DeviceError, Launch};
+use hcrun_kernels::device::{
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Launch, Ticket, Tickets,
+};
 
 mod memory;
 mod native;
@@ -34,6 +37,7 @@ pub struct Emulator {
     mutant: &'static str,
     last_blocks: Option<u32>,
     memory: Rc<Memory>,
+    tickets: Tickets,
 }
 
 impl Emulator {
@@ -86,6 +90,40 @@ impl Device for Emulator {
         if read { Ok(()) } else { Err(outside(buffer, offset, bytes.len())) }
     }
 
+    fn allocate_host(&self, bytes: usize) -> Result<HostBuffer, DeviceError> {
+        let memory = Words { words: vec![u64::MAX; bytes.div_ceil(8)], bytes };
+        Ok(HostBuffer::new(Box::new(memory), &self.tickets))
+    }
+
+    fn start_write(
+        &self,
+        from: &mut HostBuffer,
+        range: Range<usize>,
+        to: &DeviceBuffer,
+        offset: usize,
+    ) -> Result<Ticket, DeviceError> {
+        let ticket = self.tickets.issue();
+        self.write(to, offset, from.lend(range, ticket))?;
+        Ok(ticket)
+    }
+
+    fn start_read(
+        &self,
+        from: &DeviceBuffer,
+        offset: usize,
+        to: &mut HostBuffer,
+        range: Range<usize>,
+    ) -> Result<Ticket, DeviceError> {
+        let ticket = self.tickets.issue();
+        self.read(from, offset, to.lend(range, ticket))?;
+        Ok(ticket)
+    }
+
+    fn wait(&self, ticket: Ticket) -> Result<(), DeviceError> {
+        self.tickets.end(ticket);
+        Ok(())
+    }
+
     fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         let kernel = launch.kernel;
         self.files.borrow_mut().insert(kernel.file);
@@ -113,7 +151,27 @@ impl Device for Emulator {
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
+        self.tickets.end_all();
         Ok(())
+    }
+}
+
+struct Words {
+    words: Vec<u64>,
+    bytes: usize,
+}
+
+impl HostMemory for Words {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn range(&self, range: Range<usize>) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[range]
+    }
+
+    fn range_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[range]
     }
 }
 

@@ -63,9 +63,12 @@ functions! {
     context_set: "cuCtxSetCurrent"(Context);
     stream_create: "cuStreamCreate"(*mut Stream, c_uint);
     stream_synchronize: "cuStreamSynchronize"(Stream);
+    stream_wait: "cuStreamWaitEvent"(Stream, Event, c_uint);
     stream_destroy: "cuStreamDestroy_v2"(Stream);
     allocate: "cuMemAlloc_v2"(*mut DevicePointer, usize);
     free: "cuMemFree_v2"(DevicePointer);
+    allocate_host: "cuMemHostAlloc"(*mut *mut c_void, usize, c_uint);
+    free_host: "cuMemFreeHost"(*mut c_void);
     copy_to_device: "cuMemcpyHtoDAsync_v2"(DevicePointer, *const c_void, usize, Stream);
     copy_to_host: "cuMemcpyDtoHAsync_v2"(*mut c_void, DevicePointer, usize, Stream);
     copy: "cuMemcpyDtoDAsync_v2"(DevicePointer, DevicePointer, usize, Stream);
@@ -136,8 +139,9 @@ pub(super) const INVALID_IMAGE: Status = 200;
 pub(super) const NO_BINARY_FOR_GPU: Status = 209;
 pub(super) const UNSUPPORTED_PTX_VERSION: Status = 222;
 
-// Of `CUdevice_attribute`, `CUfunction_attribute` and `CUstream_flags`.
+// Of `CUdevice_attribute`, `CUfunction_attribute`, `CUstream_flags` and `CUevent_flags`.
 pub(super) const CAPABILITY_MAJOR: c_int = 75;
 pub(super) const CAPABILITY_MINOR: c_int = 76;
 pub(super) const MAX_DYNAMIC_SHARED_BYTES: c_int = 8;
 pub(super) const STREAM_NON_BLOCKING: c_uint = 1;
+pub(super) const EVENT_WITHOUT_TIME: c_uint = 2;

@@ -6,21 +6,24 @@
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::ffi::{CString, c_int, c_void};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{CString, c_int, c_uint, c_void};
+use std::ops::Range;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{
-    Api, Context, CudaError, DevicePointer, Event, Function, MAX_DYNAMIC_SHARED_BYTES, Module, OUT_OF_MEMORY,
-    STREAM_NON_BLOCKING, Status, Stream,
+    Api, Context, CudaError, DevicePointer, EVENT_WITHOUT_TIME, Event, Function, MAX_DYNAMIC_SHARED_BYTES,
+    Module, OUT_OF_MEMORY, STREAM_NON_BLOCKING, Status, Stream,
 };
 use super::code::{Code, Origin};
 use super::probe::{Card, Driver, DriverVersion};
 use super::refusal::{LoadError, refusal};
-use crate::device::{Argument, Device, DeviceBuffer, DeviceError, Kernel, Launch};
+use crate::device::{
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, Ticket, Tickets,
+};
 
 /// A card with the code of its kernels.
 pub struct CudaDevice {
@@ -30,6 +33,11 @@ pub struct CudaDevice {
     functions: RefCell<BTreeMap<&'static str, Function>>,
     /// The last launch: what failed asynchronously was this one or one before it.
     last: Cell<&'static str>,
+    tickets: Tickets,
+    /// Copies that may still run: when each began and ended.
+    copies: RefCell<VecDeque<(Ticket, [Mark; 2])>>,
+    /// Marks of copies that have ended, for the next ones.
+    marks: RefCell<Vec<Mark>>,
 }
 
 impl CudaDevice {
@@ -43,6 +51,9 @@ impl CudaDevice {
             modules: RefCell::default(),
             functions: RefCell::default(),
             last: Cell::new("nothing"),
+            tickets: Tickets::default(),
+            copies: RefCell::default(),
+            marks: RefCell::default(),
         })
     }
 
@@ -76,10 +87,10 @@ impl CudaDevice {
     pub fn measure(&self, work: impl FnOnce() -> Result<(), DeviceError>) -> Result<Duration, DeviceError> {
         let session = &self.session;
         session.bind()?;
-        let (start, end) = (TimeStamp::new(session)?, TimeStamp::new(session)?);
-        start.record()?;
+        let (start, end) = (Mark::new(session, 0)?, Mark::new(session, 0)?);
+        start.record(session.stream)?;
         work()?;
-        end.record()?;
+        end.record(session.stream)?;
         end.wait().map_err(|error| self.failed(&error))?;
         Ok(end.since(&start)?)
     }
@@ -126,6 +137,13 @@ impl CudaDevice {
             .check("cuModuleLoadData", status)
             .map_err(|cause| refusal(file, architecture, &machine.origin, session.driver, cause))?;
         Ok(LoadedModule { session: Rc::clone(session), handle, origin: machine.origin })
+    }
+
+    fn mark(&self) -> Result<Mark, DeviceError> {
+        match self.marks.borrow_mut().pop() {
+            Some(mark) => Ok(mark),
+            None => Mark::new(&self.session, EVENT_WITHOUT_TIME).map_err(|error| self.failed(&error)),
+        }
     }
 
     fn checked(&self, call: &'static str, status: Status) -> Result<(), DeviceError> {
@@ -183,21 +201,102 @@ impl Device for CudaDevice {
         started
     }
 
+    fn allocate_host(&self, bytes: usize) -> Result<HostBuffer, DeviceError> {
+        let session = &self.session;
+        session.bind()?;
+        let mut memory = ptr::null_mut();
+        // SAFETY: writes one address, of pages.
+        match unsafe { (session.api.allocate_host)(&mut memory, bytes.max(1), 0) } {
+            OUT_OF_MEMORY => {
+                Err(DeviceError::OutOfMemory { device: format!("the host of {}", self.name()), bytes })
+            }
+            status => {
+                self.checked("cuMemHostAlloc", status)?;
+                let pinned = Pinned { session: Rc::clone(session), memory: memory.cast(), bytes };
+                Ok(HostBuffer::new(Box::new(pinned), &self.tickets))
+            }
+        }
+    }
+
+    fn start_write(
+        &self,
+        from: &mut HostBuffer,
+        range: Range<usize>,
+        to: &DeviceBuffer,
+        offset: usize,
+    ) -> Result<Ticket, DeviceError> {
+        let address = inside(to, offset, range.len())?;
+        let ticket = self.tickets.issue();
+        let bytes = from.lend(range, ticket);
+        let session = &*self.session;
+        session.bind()?;
+        // SAFETY: the range is inside the allocation; nobody touches `bytes` until the ticket has ended, and they are
+        // given back only after the streams.
+        let status = unsafe {
+            (session.api.copy_to_device)(address, bytes.as_ptr().cast(), bytes.len(), session.stream)
+        };
+        self.checked("cuMemcpyHtoDAsync", status)?;
+        let [begun, ended] = [self.mark()?, self.mark()?];
+        ended.record(session.stream).map_err(|error| self.failed(&error))?;
+        self.copies.borrow_mut().push_back((ticket, [begun, ended]));
+        Ok(ticket)
+    }
+
+    fn start_read(
+        &self,
+        from: &DeviceBuffer,
+        offset: usize,
+        to: &mut HostBuffer,
+        range: Range<usize>,
+    ) -> Result<Ticket, DeviceError> {
+        let address = inside(from, offset, range.len())?;
+        let ticket = self.tickets.issue();
+        let bytes = to.lend(range, ticket);
+        let session = &*self.session;
+        session.bind()?;
+        let [begun, ended] = [self.mark()?, self.mark()?];
+        begun.record(session.stream).map_err(|error| self.failed(&error))?;
+        // SAFETY: stream and event exist, in one context.
+        let status = unsafe { (session.api.stream_wait)(session.copies, begun.handle, 0) };
+        self.checked("cuStreamWaitEvent", status)?;
+        // SAFETY: as in `start_write`.
+        let status = unsafe {
+            (session.api.copy_to_host)(bytes.as_mut_ptr().cast(), address, bytes.len(), session.copies)
+        };
+        self.checked("cuMemcpyDtoHAsync", status)?;
+        ended.record(session.copies).map_err(|error| self.failed(&error))?;
+        self.copies.borrow_mut().push_back((ticket, [begun, ended]));
+        Ok(ticket)
+    }
+
+    fn wait(&self, ticket: Ticket) -> Result<(), DeviceError> {
+        self.session.bind()?;
+        let mut copies = self.copies.borrow_mut();
+        while copies.front().is_some_and(|(first, _)| *first <= ticket) {
+            let Some((first, [begun, ended])) = copies.pop_front() else { break };
+            ended.wait().map_err(|error| self.failed(&error))?;
+            self.marks.borrow_mut().extend([begun, ended]);
+            self.tickets.end(first);
+        }
+        Ok(())
+    }
+
     fn launch(&self, launch: &Launch<'_>) -> Result<(), DeviceError> {
         let session = &*self.session;
         session.bind()?;
         let kernel = launch.kernel;
         launch.check_arguments()?;
+        debug_assert!(launch.arguments.len() <= MAX_ARGUMENTS, "{} takes too many arguments", kernel.name);
         // The driver refuses a launch without blocks.
         if launch.grid == 0 {
             return Ok(());
         }
         let function = self.function(kernel)?;
-        let mut values: Vec<u64> = launch.arguments.iter().map(packed).collect();
-        let mut parameters: Vec<*mut c_void> =
-            values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
-        // SAFETY: one pointer a parameter, as was checked, each to 8 bytes that begin with the value; the driver copies them before
-        // it returns. That addresses are those of live buffers is what generated launchers are typed for.
+        let mut values = [0_u64; MAX_ARGUMENTS];
+        values.iter_mut().zip(launch.arguments).for_each(|(value, argument)| *value = packed(argument));
+        let mut parameters = values.each_mut().map(|value| ptr::from_mut(value).cast::<c_void>());
+        // SAFETY: at least one pointer a parameter, as was checked, each to 8 bytes that begin with the value; the driver copies
+        // them before it returns. That addresses are those of live buffers is what generated launchers are typed for.
         let status = unsafe {
             (session.api.launch)(
                 function,
@@ -224,9 +323,15 @@ impl Device for CudaDevice {
     fn synchronize(&self) -> Result<(), DeviceError> {
         let session = &*self.session;
         session.bind()?;
-        // SAFETY: the stream exists.
-        let status = unsafe { (session.api.stream_synchronize)(session.stream) };
-        self.checked("cuStreamSynchronize", status)
+        for stream in [session.stream, session.copies] {
+            // SAFETY: the stream exists.
+            let status = unsafe { (session.api.stream_synchronize)(stream) };
+            self.checked("cuStreamSynchronize", status)?;
+        }
+        let ended = self.copies.borrow_mut().drain(..).flat_map(|(_, marks)| marks).collect::<Vec<_>>();
+        self.marks.borrow_mut().extend(ended);
+        self.tickets.end_all();
+        Ok(())
     }
 }
 
@@ -246,6 +351,8 @@ struct Session {
     card: Card,
     context: Context,
     stream: Stream,
+    /// Copies to the host run beside what is launched.
+    copies: Stream,
 }
 
 impl Session {
@@ -258,14 +365,26 @@ impl Session {
         let status = unsafe { (api.context_retain)(&mut context, card.ordinal) };
         api.check("cuDevicePrimaryCtxRetain", status).map_err(wrap)?;
         // From here on, dropping it releases the context.
-        let mut session = Session { api, driver: driver.version(), card, context, stream: ptr::null_mut() };
+        let mut session = Session {
+            api,
+            driver: driver.version(),
+            card,
+            context,
+            stream: ptr::null_mut(),
+            copies: ptr::null_mut(),
+        };
         session.set_context().map_err(wrap)?;
+        session.stream = session.new_stream().map_err(wrap)?;
+        session.copies = session.new_stream().map_err(wrap)?;
+        Ok(session)
+    }
+
+    fn new_stream(&self) -> Result<Stream, CudaError> {
         let mut stream = ptr::null_mut();
         // SAFETY: writes one handle; the context is current.
-        let status = unsafe { (session.api.stream_create)(&mut stream, STREAM_NON_BLOCKING) };
-        session.api.check("cuStreamCreate", status).map_err(wrap)?;
-        session.stream = stream;
-        Ok(session)
+        let status = unsafe { (self.api.stream_create)(&mut stream, STREAM_NON_BLOCKING) };
+        self.api.check("cuStreamCreate", status)?;
+        Ok(stream)
     }
 
     fn set_context(&self) -> Result<(), CudaError> {
@@ -283,8 +402,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         // SAFETY: no buffer, module or event outlives its session: each holds it. Errors cannot be acted on.
         unsafe {
-            if self.set_context().is_ok() && !self.stream.is_null() {
-                (self.api.stream_destroy)(self.stream);
+            if self.set_context().is_ok() {
+                for stream in [self.stream, self.copies] {
+                    if !stream.is_null() {
+                        (self.api.stream_destroy)(stream);
+                    }
+                }
             }
             (self.api.context_release)(self.card.ordinal);
         }
@@ -301,6 +424,44 @@ impl Drop for Allocation {
         if self.session.set_context().is_ok() {
             // SAFETY: allocated once, freed once; the driver waits for what uses it.
             unsafe { (self.session.api.free)(self.address) };
+        }
+    }
+}
+
+/// Memory of the host that the card reaches by itself.
+struct Pinned {
+    session: Rc<Session>,
+    memory: *mut u8,
+    bytes: usize,
+}
+
+impl HostMemory for Pinned {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn range(&self, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.bytes, "{range:?} of {} bytes", self.bytes);
+        // SAFETY: inside the allocation, which the driver gave with bytes in it; `HostBuffer` gives out no part that a copy is using.
+        unsafe { std::slice::from_raw_parts(self.memory.add(range.start), range.len()) }
+    }
+
+    fn range_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.bytes, "{range:?} of {} bytes", self.bytes);
+        // SAFETY: as in `range`, and `self` is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.add(range.start), range.len()) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.session.set_context().is_ok() {
+            // SAFETY: allocated once, freed once, after both streams have come to their end.
+            unsafe {
+                (self.session.api.stream_synchronize)(self.session.stream);
+                (self.session.api.stream_synchronize)(self.session.copies);
+                (self.session.api.free_host)(self.memory.cast());
+            }
         }
     }
 }
@@ -323,25 +484,25 @@ impl Drop for LoadedModule {
     }
 }
 
-/// A point in the stream.
-struct TimeStamp {
+/// A point in a stream.
+struct Mark {
     session: Rc<Session>,
     handle: Event,
 }
 
-impl TimeStamp {
-    fn new(session: &Rc<Session>) -> Result<TimeStamp, CudaError> {
+impl Mark {
+    fn new(session: &Rc<Session>, flags: c_uint) -> Result<Mark, CudaError> {
         let mut handle = ptr::null_mut();
         // SAFETY: writes one handle; the context is current.
-        let status = unsafe { (session.api.event_create)(&mut handle, 0) };
+        let status = unsafe { (session.api.event_create)(&mut handle, flags) };
         session.api.check("cuEventCreate", status)?;
-        Ok(TimeStamp { session: Rc::clone(session), handle })
+        Ok(Mark { session: Rc::clone(session), handle })
     }
 
-    fn record(&self) -> Result<(), CudaError> {
-        let session = &*self.session;
+    fn record(&self, stream: Stream) -> Result<(), CudaError> {
+        let api = &self.session.api;
         // SAFETY: event and stream exist, in one context.
-        session.api.check("cuEventRecord", unsafe { (session.api.event_record)(self.handle, session.stream) })
+        api.check("cuEventRecord", unsafe { (api.event_record)(self.handle, stream) })
     }
 
     fn wait(&self) -> Result<(), CudaError> {
@@ -350,7 +511,7 @@ impl TimeStamp {
         api.check("cuEventSynchronize", unsafe { (api.event_synchronize)(self.handle) })
     }
 
-    fn since(&self, start: &TimeStamp) -> Result<Duration, CudaError> {
+    fn since(&self, start: &Mark) -> Result<Duration, CudaError> {
         let api = &self.session.api;
         let mut milliseconds = 0.0f32;
         // SAFETY: writes one float; both events have passed.
@@ -360,7 +521,7 @@ impl TimeStamp {
     }
 }
 
-impl Drop for TimeStamp {
+impl Drop for Mark {
     fn drop(&mut self) {
         if self.session.set_context().is_ok() {
             // SAFETY: made once, destroyed once.
@@ -402,3 +563,6 @@ fn packed(argument: &Argument) -> u64 {
 
 /// Dynamic shared memory that a kernel gets without asking.
 const SHARED_BYTES_GRANTED: c_int = 48 << 10;
+
+/// More than any kernel takes.
+const MAX_ARGUMENTS: usize = 32;

@@ -1,8 +1,8 @@
 // A libcuda.so.1 without a GPU. FAKE_CUDA chooses what is wrong with it; without it, it runs two kernels on memory of
 // the host; compiled WITH_EMULATOR, all kernels, by the emulator (kernels/emulator). FAKE_CUDA_CARD is the card's architecture, 90 without it; FAKE_CUDA_REFUSES what it answers to code.
 //
-// Work is queued and done when the stream is waited for, so that a caller that does not wait reads old bytes. What is
-// left when the context is released, or is used without a context, ends the process with 99.
+// Work is queued and done when its stream is waited for, so that a caller that does not wait reads old bytes; a stream
+// that does not wait for another one runs as late as it can. What is left when the context is released, or is used without a context, ends the process with 99.
 
 #include <math.h>
 #include <stdint.h>
@@ -45,7 +45,7 @@ struct fault {
 const struct entry *hc_emu_find(const char *mutant, const char *kernel);
 int hc_emu_launch(const struct launch *launch, struct fault *fault);
 
-enum { MAX_ARGUMENTS = 32, MAX_REGIONS = 64 };
+enum { MAX_ARGUMENTS = 32, MAX_REGIONS = 4096 };
 // Start and end of each allocation.
 static u64 regions[MAX_REGIONS][2];
 static unsigned region_count;
@@ -152,6 +152,17 @@ status cuMemAlloc_v2(u64 *address, size_t bytes) {
 #endif
     return 0;
 }
+status cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
+    context();
+    *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    memset(*memory, 0xA5, bytes);
+    live++;
+    return flags ? 1 : 0;
+}
+status cuMemFreeHost(void *memory) {
+    cuStreamSynchronize(NULL);
+    return gone(memory);
+}
 status cuMemFree_v2(u64 address) {
     // The driver waits for what may use it.
     cuStreamSynchronize(NULL);
@@ -164,8 +175,12 @@ status cuMemFree_v2(u64 address) {
     return gone((void *)(uintptr_t)address);
 }
 
-// The queue of the one stream.
+// The queue of all streams, in the order of the calls.
+enum kind { KERNEL, COPY, RECORD, WAIT };
 struct work {
+    enum kind kind;
+    void *stream, *event;
+    int done;
     const char *kernel;
     void *to;
     const void *from;
@@ -180,9 +195,8 @@ struct work {
     u64 arguments[MAX_ARGUMENTS];
 #endif
 };
-enum { MAX_QUEUED = 512 };
-static struct work queue[MAX_QUEUED];
-static int queued;
+static struct work *queue;
+static int queued, room;
 
 static int launched;
 
@@ -191,25 +205,31 @@ __attribute__((destructor)) static void at_exit(void) {
     while (is("never-ends") && launched) pause();
 }
 
-static struct work *next(void) {
+static struct work *next(enum kind kind, void *stream) {
     context();
-    if (queued == MAX_QUEUED) refuse("the queue is full");
+    if (!stream) refuse("work without a stream");
+    if (queued == room) {
+        room = room ? 2 * room : 512;
+        queue = realloc(queue, room * sizeof(struct work));
+    }
     memset(&queue[queued], 0, sizeof(struct work));
+    queue[queued].kind = kind;
+    queue[queued].stream = stream;
     return &queue[queued++];
 }
-static status copied(void *to, const void *from, size_t bytes) {
-    struct work *work = next();
+static status copied(void *to, const void *from, size_t bytes, void *stream) {
+    struct work *work = next(COPY, stream);
     work->to = to, work->from = from, work->bytes = bytes;
     return sticky;
 }
 status cuMemcpyHtoDAsync_v2(u64 to, const void *from, size_t bytes, void *stream) {
-    return copied((void *)(uintptr_t)to, from, bytes);
+    return copied((void *)(uintptr_t)to, from, bytes, stream);
 }
 status cuMemcpyDtoHAsync_v2(void *to, u64 from, size_t bytes, void *stream) {
-    return copied(to, (void *)(uintptr_t)from, bytes);
+    return copied(to, (void *)(uintptr_t)from, bytes, stream);
 }
 status cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void *stream) {
-    return copied((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes);
+    return copied((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, stream);
 }
 
 #ifdef WITH_EMULATOR
@@ -235,13 +255,14 @@ static void emulate(const struct work *work) {
 #endif
 
 static void run(const struct work *work) {
+    if (work->kind == RECORD || work->kind == WAIT) return;
 #ifdef WITH_EMULATOR
     if (work->entry) {
         emulate(work);
         return;
     }
 #endif
-    if (!work->kernel) {
+    if (work->kind == COPY) {
         memmove(work->to, work->from, work->bytes);
     } else if (strcmp(work->kernel, "hc_crash") == 0) {
         sticky = 700;
@@ -252,12 +273,31 @@ static void run(const struct work *work) {
         }
     }
 }
+// Where an event was recorded last before `end`, or -1.
+static int recorded(const void *event, int end) {
+    int at = end - 1;
+    while (at >= 0 && (queue[at].kind != RECORD || queue[at].event != event)) at--;
+    return at;
+}
+// What a stream has before `end`, and what it waits for in others; of all streams, if it is null.
+static void run_until(const void *stream, int end) {
+    for (int i = 0; i < end && !sticky; i++) {
+        if (queue[i].done || (stream && queue[i].stream != stream)) continue;
+        queue[i].done = 1;
+        const int awaited = queue[i].kind == WAIT ? recorded(queue[i].event, i) : -1;
+        if (awaited >= 0) run_until(queue[awaited].stream, awaited + 1);
+        run(&queue[i]);
+    }
+    int rest = 0;
+    for (int i = 0; i < queued; i++) rest += !queue[i].done;
+    if (rest == 0) queued = 0;
+}
 status cuStreamSynchronize(void *stream) {
     context();
     // A kernel that never ends.
     while (is("never-ends") && launched) pause();
-    for (int i = 0; i < queued && !sticky; i++) run(&queue[i]);
-    queued = 0;
+    run_until(stream, queued);
+    if (sticky) queued = 0;
     return sticky;
 }
 
@@ -286,7 +326,7 @@ status cuFuncSetAttribute(void *function, int attribute, int value) { return att
 status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz,
                       unsigned shared, void *stream, void **parameters, void **extra) {
     if (x == 0 || y != 1 || z != 1 || ty != 1 || tz != 1 || extra) return 1;
-    struct work *work = next();
+    struct work *work = next(KERNEL, stream);
     work->grid = x, work->block = threads;
     launched = 1;
 #ifdef WITH_EMULATOR
@@ -310,10 +350,21 @@ status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
 status cuEventCreate(void **event, unsigned flags) { return made(event); }
 status cuEventDestroy_v2(void *event) { return gone(event); }
 status cuEventRecord(void *event, void *stream) {
+    next(RECORD, stream)->event = event;
     *(int *)event = 1;
-    return 0;
+    return sticky;
 }
-status cuEventSynchronize(void *event) { return cuStreamSynchronize(NULL); }
+status cuEventSynchronize(void *event) {
+    context();
+    while (is("never-ends") && launched) pause();
+    const int at = recorded(event, queued);
+    if (at >= 0) run_until(queue[at].stream, at + 1);
+    return sticky;
+}
+status cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    next(WAIT, stream)->event = event;
+    return flags ? 1 : sticky;
+}
 status cuEventElapsedTime(float *milliseconds, void *start, void *end) {
     *milliseconds = 2.5f;
     return *(int *)start && *(int *)end ? 0 : 400;

@@ -2,7 +2,7 @@
 
 mod gpt;
 mod mlp;
-mod samples;
+pub(crate) mod samples;
 
 use std::ops::Range;
 
@@ -12,8 +12,9 @@ use hcrun_protocol::job::Matmul;
 
 use self::samples::{AnyTargets, Samples};
 use crate::batch::{Batch, BatchError, EvalSums, Inputs, Sums, Targets};
+use crate::graph::{Graph, Value};
 use crate::spec::{Kind, ModelSpec};
-use crate::tape::{Pass, Tape, Value};
+use crate::tape::{Pass, Tape};
 
 /// Forward and backward of one model over borrowed parameters. Production is `Model<f32>`.
 pub struct Model<T: Real = f32> {
@@ -42,17 +43,8 @@ struct Backward<'a, 'b, T> {
 impl<T: Real> Model<T> {
     /// Buffers are allocated for `max_samples` at once; larger micro-batches make them grow.
     pub fn new(spec: ModelSpec, max_samples: usize) -> Model<T> {
-        let mut tape = Tape::new();
-        let mut features = None;
-        let predictions = match &spec.kind {
-            Kind::Gpt { layers, width, heads, .. } => gpt::build(&mut tape, &spec, *layers, *width, *heads),
-            Kind::Mlp { widths } => {
-                let input = *features.insert(tape.input(widths[0]));
-                mlp::build(&mut tape, &spec, input, widths)
-            }
-        };
-        tape.loss_of(predictions);
-        let mut tape = tape.finish(spec.parameters(), spec.arena_elems());
+        let (graph, features, predictions) = graph_of(&spec);
+        let mut tape = Tape::new(&graph, spec.parameters(), spec.arena_elems());
         let max_samples = max_samples.max(1);
         tape.reserve(max_samples * spec.rows_per_sample());
         let on_progress = Box::new(|| {});
@@ -186,4 +178,20 @@ impl<T: Real> Model<T> {
         }
         self.tape.loss()
     }
+}
+
+/// The operations of a model, where its features go (none for text, whose bytes the embedding reads), and its
+/// predictions.
+pub(crate) fn graph_of(spec: &ModelSpec) -> (Graph, Option<Value>, Value) {
+    let mut graph = Graph::default();
+    let mut features = None;
+    let predictions = match &spec.kind {
+        Kind::Gpt { layers, width, heads, .. } => gpt::build(&mut graph, spec, *layers, *width, *heads),
+        Kind::Mlp { widths } => {
+            let input = *features.insert(graph.input(widths[0]));
+            mlp::build(&mut graph, spec, input, widths)
+        }
+    };
+    graph.loss_of(predictions);
+    (graph, features, predictions)
 }

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use hcrun_kernels::memory::zeros;
-use hcrun_kernels::update::{self, Moments, Scalars};
+use hcrun_kernels::step_block::StepBlock;
+use hcrun_kernels::update::{self, Moments, Scalars, StateRounding};
 use hcrun_protocol::job::{self, Train};
 use hcrun_protocol::model::ModelProfile;
 
@@ -116,18 +117,10 @@ impl Optimizer {
     /// # Errors
     /// If a vector is missing or has another length; nothing has changed then.
     pub fn restore(&mut self, arenas: &[(String, Vec<f32>)]) -> Result<(), StateError> {
-        let mut states = Vec::with_capacity(self.states.len());
-        for State { name, .. } in &self.states {
-            let found = arenas.iter().find(|(stored, _)| stored == name);
-            let (_, arena) = found.ok_or(StateError::Missing { name })?;
-            if arena.len() != self.arena_elems {
-                return Err(StateError::Length { name, got: arena.len(), expected: self.arena_elems });
-            }
-            let mut values = Vec::with_capacity(self.owned_elems);
-            self.pieces.iter().for_each(|piece| values.extend_from_slice(&arena[piece.range.clone()]));
-            states.push(State { name, values });
-        }
-        self.states = states;
+        let names: Vec<&'static str> = self.states.iter().map(|state| state.name).collect();
+        let ranges: Vec<Range<usize>> = self.pieces.iter().map(|piece| piece.range.clone()).collect();
+        let states = restored(&names, self.arena_elems, &ranges, arenas)?;
+        self.states.iter_mut().zip(states).for_each(|(state, values)| state.values = values);
         Ok(())
     }
 
@@ -202,8 +195,39 @@ impl Constants {
     }
 }
 
-/// Owned ranges cut where decay begins or ends; padding counts as without decay.
-fn cut_at_decay(profile: &ModelProfile, owned: &[Range<usize>]) -> Vec<Piece> {
+/// The ranges of each named state, one after the other, out of vectors of the whole arena.
+pub(crate) fn restored(
+    names: &[&'static str],
+    arena_elems: usize,
+    ranges: &[Range<usize>],
+    arenas: &[(String, Vec<f32>)],
+) -> Result<Vec<Vec<f32>>, StateError> {
+    let state = |name: &&'static str| {
+        let found = arenas.iter().find(|(stored, _)| stored == name);
+        let (_, arena) = found.ok_or(StateError::Missing { name })?;
+        if arena.len() != arena_elems {
+            return Err(StateError::Length { name, got: arena.len(), expected: arena_elems });
+        }
+        Ok(ranges.iter().flat_map(|range| &arena[range.clone()]).copied().collect())
+    };
+    names.iter().map(state).collect()
+}
+
+/// The scalars of one step as a device reads them; decay is apart.
+pub(crate) fn step_block(train: &Train, scalars: &StepScalars) -> StepBlock {
+    let constants = Constants::new(train, scalars);
+    StepBlock {
+        learning_rate: constants.without_decay.learning_rate,
+        gradient_scale: constants.without_decay.gradient_scale,
+        moments: constants.moments,
+        momentum: constants.momentum,
+        skip: scalars.skip,
+        rounding: StateRounding::Nearest,
+    }
+}
+
+/// The arena in ranges with and without decay; padding counts as without.
+pub(crate) fn decay_zones(profile: &ModelProfile) -> Vec<(Range<usize>, bool)> {
     let mut zones: Vec<(Range<usize>, bool)> = Vec::new();
     let padding = (profile.parameters..profile.arena_elems, false);
     let segments = profile.segments.iter().map(|s| (s.offset..s.offset + s.elems(), s.decay));
@@ -213,6 +237,12 @@ fn cut_at_decay(profile: &ModelProfile, owned: &[Range<usize>]) -> Vec<Piece> {
             _ => zones.push((range, decay)),
         }
     }
+    zones
+}
+
+/// Owned ranges cut where decay begins or ends.
+fn cut_at_decay(profile: &ModelProfile, owned: &[Range<usize>]) -> Vec<Piece> {
+    let zones = decay_zones(profile);
     let mut pieces = Vec::new();
     let mut state_offset = 0;
     for owned in owned {

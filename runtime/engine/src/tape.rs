@@ -1,9 +1,6 @@
-//! A static list of operations with hand-written ways forward and back.
+//! Runs a graph on the CPU: each operation by hand-written ways forward and back.
 //!
-//! A model is a function that pushes operations; shapes are checked as they are pushed and buffers are
-//! allocated when a larger batch comes, so a step allocates nothing. Values are `[rows, width]`; rows follow
-//! from the batch. On the way back the first operation that contributes to the gradient of a value stores
-//! it, later ones add; gradients of parameters are always added.
+//! Buffers are allocated when a larger batch comes, so a step allocates nothing.
 
 mod activation;
 mod attention;
@@ -16,20 +13,17 @@ mod residual;
 use std::ops::Range;
 
 use hcrun_kernels::Real;
+use hcrun_kernels::attention::scratch_elems;
 use hcrun_kernels::matmul::Mode;
 use hcrun_protocol::job::Matmul;
 
-pub(crate) use self::activation::Activation;
-pub(crate) use self::linear::Linear;
-
 use crate::batch::Targets;
+use crate::graph::{Graph, Operation, Role, Shape, Value};
 
 /// One operation. `forward` reads and writes values; `backward` runs after all that use its result.
 pub(crate) trait Op<T: Real>: Send {
     fn forward(&self, params: &[T], pass: &Pass<'_>, state: &mut State<T>);
     fn backward(&self, params: &[T], gradient: &mut [T], pass: &Pass<'_>, state: &mut State<T>);
-    /// Ranges of the arena whose gradient `backward` adds to: whole segments.
-    fn writes(&self) -> Vec<Range<usize>>;
 }
 
 /// The batch of one pass.
@@ -42,10 +36,6 @@ pub(crate) struct Pass<'a> {
     /// None for prediction.
     pub(crate) targets: Option<Targets<'a>>,
 }
-
-/// A value on the tape: an index of its own, so that it cannot stand for another count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Value(usize);
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -72,28 +62,28 @@ pub(crate) struct State<T> {
 
 impl<T: Real> State<T> {
     pub(crate) fn value(&self, value: Value) -> &[T] {
-        let slot = &self.slots[value.0];
+        let slot = &self.slots[value.index()];
         &slot.value[..self.rows * slot.width]
     }
 
     /// Gradient of a value that is complete: all that use it have run backward.
     fn gradient(&self, value: Value) -> &[T] {
-        let slot = &self.slots[value.0];
+        let slot = &self.slots[value.index()];
         debug_assert!(slot.written, "gradient of value {} is read before it is written", value.0);
         &slot.gradient[..self.rows * slot.width]
     }
 
     /// Lends a value for writing while the others can be read.
     pub(crate) fn write(&mut self, value: Value, with: impl FnOnce(&mut Self, &mut [T])) {
-        let mut buffer = std::mem::take(&mut self.slots[value.0].value);
-        let elems = self.rows * self.slots[value.0].width;
+        let mut buffer = std::mem::take(&mut self.slots[value.index()].value);
+        let elems = self.rows * self.slots[value.index()].width;
         with(self, &mut buffer[..elems]);
-        self.slots[value.0].value = buffer;
+        self.slots[value.index()].value = buffer;
     }
 
     /// Lends the gradient of a value, to store or to add as `Mode` says; not called for inputs.
     fn write_gradient(&mut self, value: Value, with: impl FnOnce(&mut Self, Mode, &mut [T])) {
-        let slot = &mut self.slots[value.0];
+        let slot = &mut self.slots[value.index()];
         if !slot.differentiable {
             return;
         }
@@ -102,7 +92,7 @@ impl<T: Real> State<T> {
         let mut buffer = std::mem::take(&mut slot.gradient);
         let elems = self.rows * slot.width;
         with(self, mode, &mut buffer[..elems]);
-        self.slots[value.0].gradient = buffer;
+        self.slots[value.index()].gradient = buffer;
     }
 
     fn write_scratch(&mut self, with: impl FnOnce(&mut Self, &mut [T])) {
@@ -130,77 +120,35 @@ impl<T: Real> State<T> {
 pub(crate) struct Tape<T> {
     nodes: Vec<Box<dyn Op<T>>>,
     state: State<T>,
-    /// By node: arena ranges that no earlier node writes to.
+    /// By node: arena ranges that are final once it has run backward.
     ready: Vec<Vec<Range<usize>>>,
 }
 
 impl<T: Real> Tape<T> {
-    pub(crate) fn new() -> Tape<T> {
+    /// # Panics
+    /// If a part of `0..parameters` is written by no operation.
+    pub(crate) fn new(graph: &Graph, parameters: usize, arena_elems: usize) -> Tape<T> {
+        let slot = |shape: &Shape| Slot {
+            width: shape.width,
+            differentiable: shape.role == Role::Result,
+            value: Vec::new(),
+            gradient: Vec::new(),
+            written: false,
+        };
+        let scratch = graph.operations().iter().map(|operation| match operation {
+            Operation::Attention(op) => scratch_elems(op.context),
+            _ => 0,
+        });
         let state = State {
-            slots: Vec::new(),
+            slots: graph.values().iter().map(slot).collect(),
             rows: 0,
             capacity: 0,
-            scratch: Vec::new(),
+            scratch: vec![T::ZERO; scratch.max().unwrap_or(0)],
             loss: 0.0,
             matmul: Matmul::F32,
         };
-        Tape { nodes: Vec::new(), state, ready: Vec::new() }
-    }
-
-    /// A value filled from the batch.
-    pub(crate) fn input(&mut self, width: usize) -> Value {
-        self.slot(width, false)
-    }
-
-    fn result(&mut self, width: usize) -> Value {
-        self.slot(width, true)
-    }
-
-    /// A by-product of the way forward, kept for the way back.
-    fn saved(&mut self, width: usize) -> Value {
-        self.slot(width, false)
-    }
-
-    fn slot(&mut self, width: usize, differentiable: bool) -> Value {
-        let slot = Slot { width, differentiable, value: Vec::new(), gradient: Vec::new(), written: false };
-        self.state.slots.push(slot);
-        Value(self.state.slots.len() - 1)
-    }
-
-    fn width(&self, value: Value) -> usize {
-        self.state.slots[value.0].width
-    }
-
-    fn reserve_scratch(&mut self, elems: usize) {
-        let elems = elems.max(self.state.scratch.len());
-        self.state.scratch.resize(elems, T::ZERO);
-    }
-
-    fn push(&mut self, node: impl Op<T> + 'static) {
-        self.nodes.push(Box::new(node));
-    }
-
-    /// Works out what is ready when. To be called once, after the last operation.
-    ///
-    /// # Panics
-    /// If a part of `0..parameters` is written by no operation.
-    pub(crate) fn finish(mut self, parameters: usize, arena_elems: usize) -> Tape<T> {
-        let mut written: Vec<Range<usize>> = Vec::new();
-        for node in &self.nodes {
-            let mut ranges = node.writes();
-            // Backward runs from the end, so the first node to write is the last to finish.
-            ranges.retain(|range| !range.is_empty() && !written.contains(range));
-            written.extend(ranges.iter().cloned());
-            self.ready.push(ranges);
-        }
-        if let Some(ranges) = self.ready.iter_mut().rev().find(|ranges| !ranges.is_empty()) {
-            ranges.push(parameters..arena_elems);
-        }
-        self.ready.iter_mut().for_each(merge);
-        let mut all: Vec<Range<usize>> = self.ready.concat();
-        merge(&mut all);
-        assert!(all.len() == 1 && all[0] == (0..arena_elems), "operations do not cover the arena: {all:?}");
-        self
+        let nodes = graph.operations().iter().map(node).collect();
+        Tape { nodes, state, ready: graph.ready(parameters, arena_elems) }
     }
 
     /// Buffers for this many rows, so that the first step allocates nothing.
@@ -256,17 +204,16 @@ impl<T: Real> Tape<T> {
     }
 }
 
-/// Sorts ranges and joins those that touch.
-fn merge(ranges: &mut Vec<Range<usize>>) {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
-    for range in ranges.drain(..).filter(|range| !range.is_empty()) {
-        match merged.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => merged.push(range),
-        }
+fn node<T: Real>(operation: &Operation) -> Box<dyn Op<T>> {
+    match operation.clone() {
+        Operation::Embedding(op) => Box::new(op),
+        Operation::LayerNorm(op) => Box::new(op),
+        Operation::Linear(op) => Box::new(op),
+        Operation::Attention(op) => Box::new(op),
+        Operation::Activation(op) => Box::new(op),
+        Operation::Residual(op) => Box::new(op),
+        Operation::Loss(op) => Box::new(op),
     }
-    *ranges = merged;
 }
 
 #[cfg(test)]

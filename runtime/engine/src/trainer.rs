@@ -9,6 +9,7 @@ use hcrun_protocol::Step;
 use crate::batch::{EvalSums, Sums};
 use crate::clip::Clip;
 
+mod compute;
 mod model_trainer;
 
 pub use model_trainer::ModelTrainer;
@@ -31,11 +32,17 @@ pub trait Trainer {
         on_ready: &mut dyn FnMut(Range<usize>, &[f32]),
     ) -> Result<Sums, TrainerError>;
     /// Updates the owned ranges out of the current arena into the next one.
-    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]);
+    ///
+    /// # Errors
+    /// If what computes fails.
+    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]) -> Result<(), TrainerError>;
     /// The arena that [`Self::advance`] makes current; what others own is written here.
     fn next_parameters(&mut self) -> &mut [f32];
     /// The next arena becomes current, whole.
-    fn advance(&mut self);
+    ///
+    /// # Errors
+    /// If what computes fails.
+    fn advance(&mut self) -> Result<(), TrainerError>;
     fn learning_rate(&self, step: Step) -> f64;
     /// Sums over this worker's part of the held-out samples, and how many samples those are.
     ///
@@ -53,7 +60,10 @@ pub trait Trainer {
     /// If they are not statistics of this job's columns.
     fn set_statistics(&mut self, sums: &[f64]) -> Result<(), TrainerError>;
     /// The given owned ranges of the parameters and of each optimizer state, by name, one after the other.
-    fn snapshot(&self, ranges: &[Range<usize>]) -> Vec<(String, Vec<f32>)>;
+    ///
+    /// # Errors
+    /// If what computes fails.
+    fn snapshot(&self, ranges: &[Range<usize>]) -> Result<Vec<(String, Vec<f32>)>, TrainerError>;
     /// Takes whole arenas as [`Self::snapshot`] names them.
     ///
     /// # Errors
@@ -72,6 +82,8 @@ pub enum TrainerError {
     State(#[from] crate::optimizer::StateError),
     #[error("the resumed state has no parameters of {expected} elements")]
     Parameters { expected: usize },
+    #[error("the GPU cannot go on")]
+    Device(#[from] crate::device::DeviceModelError),
     #[error("the statistics do not fit the job's columns")]
     Statistics(#[from] crate::data::statistics::StatisticsError),
 }

@@ -74,7 +74,8 @@ impl Example {
         let batches = BatchPlan::new(job.seed, job.train.batch, sizes.collect(), vec![1.0]).unwrap();
         let spec = ModelSpec::new(&job.model, shape).unwrap();
         let whole = 0..spec.profile().arena_elems;
-        let mut trainer = ModelTrainer::new(job, spec, Rank(0), batches, held_out, dataset, vec![whole]);
+        let mut trainer =
+            ModelTrainer::new(job, spec, Rank(0), batches, held_out, dataset, vec![whole], None).unwrap();
         let sums = trainer.statistics().unwrap().unwrap();
         trainer.set_statistics(&sums).unwrap();
         trainer
@@ -110,7 +111,7 @@ impl Example {
             norm_partials(&gradient, chunk, &mut partials);
             let clip = clip(fold_partials(&partials), sums.weight, self.job.train.clip);
             trainer.apply(step, &clip, &gradient);
-            trainer.advance();
+            trainer.advance().unwrap();
         }
         let (sums, samples) = trainer.evaluate().unwrap();
         assert_eq!(sums.weight, samples as f64);

@@ -106,7 +106,7 @@ impl<T: Trainer> Training<'_, T> {
                 self.evaluate(&mut work, step)?;
             }
             if self.hands_state && (last || stop || due(self.job.train.checkpoint_every)) {
-                self.hand_state(step);
+                self.hand_state(step)?;
             }
             if last || stop {
                 let stopped = stop && !last;
@@ -148,12 +148,12 @@ impl<T: Trainer> Training<'_, T> {
         let exchanged = Instant::now();
 
         self.session.progress().enter(Activity::Computing);
-        self.trainer.apply(step, &clip, &work.gradient_sum);
+        self.trainer.apply(step, &clip, &work.gradient_sum)?;
         let updated = Instant::now();
         self.gather_parameters(work, step)?;
         let gathered = Instant::now();
         let digests = self.digests();
-        self.trainer.advance();
+        self.trainer.advance()?;
 
         let report = StepReport {
             loss_sum: summed.loss_sum,
@@ -307,13 +307,13 @@ impl<T: Trainer> Training<'_, T> {
         Ok(())
     }
 
-    fn hand_state(&self, step: Step) {
+    fn hand_state(&self, step: Step) -> Result<(), TrainFailure> {
         let mut owned = Vec::new();
         for (bucket, round) in self.exchange.buckets().iter().zip(self.exchange.gradients()) {
             let place = |range: &Range<usize>| bucket.start + range.start..bucket.start + range.end;
             owned.extend(round.schedule.owned(self.me).iter().map(place));
         }
-        let arenas = self.trainer.snapshot(&owned);
+        let arenas = self.trainer.snapshot(&owned)?;
         // For the link to the coordinator.
         self.session.progress().enter(Activity::Waiting);
         let origin = Origin { job: self.job_id, generation: self.generation, rank: self.me, step };
@@ -322,6 +322,7 @@ impl<T: Trainer> Training<'_, T> {
             self.session.progress().tick();
         }
         self.session.say(ToCoordinator::StateSent { step });
+        Ok(())
     }
 
     /// Frame bytes that left this rank's zone, by zone and class.

@@ -5,23 +5,23 @@ use crate::spec::{Kind, ModelSpec};
 
 /// Checked inputs, and targets unless they are to be predicted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Samples<'a> {
-    pub(super) rows: usize,
+pub(crate) struct Samples<'a> {
+    pub(crate) rows: usize,
     /// Rows of one sequence; 1 for tables.
-    pub(super) length: usize,
-    pub(super) tokens: &'a [u8],
-    pub(super) features: &'a [f32],
-    pub(super) targets: Option<AnyTargets<'a>>,
+    pub(crate) length: usize,
+    pub(crate) tokens: &'a [u8],
+    pub(crate) features: &'a [f32],
+    pub(crate) targets: Option<AnyTargets<'a>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum AnyTargets<'a> {
+pub(crate) enum AnyTargets<'a> {
     Bytes(&'a [u8]),
     Rows(Targets<'a>),
 }
 
 impl<'a> Samples<'a> {
-    pub(super) fn of_inputs(spec: &ModelSpec, inputs: Inputs<'a>) -> Result<Samples<'a>, BatchError> {
+    pub(crate) fn of_inputs(spec: &ModelSpec, inputs: Inputs<'a>) -> Result<Samples<'a>, BatchError> {
         match (&spec.kind, inputs) {
             (Kind::Gpt { context: most, .. }, Inputs::Tokens { inputs, context }) => {
                 if context == 0 || context > *most {
@@ -49,7 +49,7 @@ impl<'a> Samples<'a> {
         }
     }
 
-    pub(super) fn of_batch(spec: &ModelSpec, batch: &Batch<'a>) -> Result<Samples<'a>, BatchError> {
+    pub(crate) fn of_batch(spec: &ModelSpec, batch: &Batch<'a>) -> Result<Samples<'a>, BatchError> {
         let (inputs, targets) = match *batch {
             Batch::Tokens { inputs, targets, context } => {
                 (Inputs::Tokens { inputs, context }, AnyTargets::Bytes(targets))
@@ -76,7 +76,7 @@ impl<'a> Samples<'a> {
     }
 
     /// Parts of at most `rows` rows, which must be whole sequences.
-    pub(super) fn parts(self, rows: usize, outputs: usize) -> impl Iterator<Item = Samples<'a>> {
+    pub(crate) fn parts(self, rows: usize, outputs: usize) -> impl Iterator<Item = Samples<'a>> {
         (0..self.rows).step_by(rows).map(move |start| {
             let end = (start + rows).min(self.rows);
             let width = self.features.len() / self.rows;

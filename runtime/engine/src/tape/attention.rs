@@ -1,35 +1,10 @@
 //! Causal self-attention between the projections.
 
-use std::ops::Range;
-
 use hcrun_kernels::Real;
-use hcrun_kernels::attention::{Shape, attention, attention_backward, scratch_elems};
+use hcrun_kernels::attention::{Shape, attention, attention_backward};
 
-use super::{Op, Pass, State, Tape, Value};
-
-pub(crate) struct Attention {
-    qkv: Value,
-    y: Value,
-    /// Logsumexp of each row's scores: `[sequences, heads, length]`.
-    lse: Value,
-    heads: usize,
-    head_width: usize,
-}
-
-impl<T: Real> Tape<T> {
-    /// `qkv [rows, 3, heads, head width]`; sequences are at most `context` long.
-    ///
-    /// # Panics
-    /// If the width is no multiple of three times the heads, or `qkv` has another use.
-    pub(crate) fn attention(&mut self, qkv: Value, heads: usize, context: usize) -> Value {
-        let width = self.width(qkv) / 3;
-        assert!(self.width(qkv) == 3 * width && width.is_multiple_of(heads), "{heads} heads");
-        let (y, lse) = (self.result(width), self.saved(heads));
-        self.reserve_scratch(scratch_elems(context));
-        self.push(Attention { qkv, y, lse, heads, head_width: width / heads });
-        y
-    }
-}
+use super::{Op, Pass, State};
+use crate::graph::Attention;
 
 impl Attention {
     fn shape(&self, pass: &Pass<'_>) -> Shape {
@@ -58,9 +33,5 @@ impl<T: Real> Op<T> for Attention {
                 attention_backward(self.shape(pass), qkv, y, lse, dy, dqkv, scratch);
             });
         });
-    }
-
-    fn writes(&self) -> Vec<Range<usize>> {
-        Vec::new()
     }
 }

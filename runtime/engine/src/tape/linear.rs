@@ -1,40 +1,11 @@
 //! `y = x · weightᵀ + bias`, with PyTorch's weight `[outputs, inputs]`.
 
-use std::ops::Range;
-
 use hcrun_kernels::Real;
 use hcrun_kernels::elementwise::add_row_sums;
 use hcrun_kernels::matmul::{Addend, Matrix, MatrixMut, Mode, matmul_in};
 
-use super::{Op, Pass, State, Tape, Value};
-
-pub(crate) struct Linear {
-    x: Value,
-    y: Value,
-    inputs: usize,
-    outputs: usize,
-    weight: Range<usize>,
-    bias: Option<Range<usize>>,
-}
-
-impl Linear {
-    /// # Panics
-    /// If the shapes do not fit.
-    pub(crate) fn push<T: Real>(
-        tape: &mut Tape<T>,
-        x: Value,
-        outputs: usize,
-        weight: Range<usize>,
-        bias: Option<Range<usize>>,
-    ) -> Value {
-        let inputs = tape.width(x);
-        assert_eq!(weight.len(), inputs * outputs, "weight of a linear layer {inputs} to {outputs}");
-        assert!(bias.as_ref().is_none_or(|bias| bias.len() == outputs), "bias of {outputs} outputs");
-        let y = tape.result(outputs);
-        tape.push(Linear { x, y, inputs, outputs, weight, bias });
-        y
-    }
-}
+use super::{Op, Pass, State};
+use crate::graph::Linear;
 
 impl<T: Real> Op<T> for Linear {
     fn forward(&self, params: &[T], pass: &Pass<'_>, state: &mut State<T>) {
@@ -63,9 +34,5 @@ impl<T: Real> Op<T> for Linear {
             let weight = Matrix::new(&params[self.weight.clone()], self.outputs, self.inputs);
             matmul_in(state.matmul, MatrixMut::new(dx, pass.rows, self.inputs), mode, T::ONE, dy, weight);
         });
-    }
-
-    fn writes(&self) -> Vec<Range<usize>> {
-        [self.weight.clone()].into_iter().chain(self.bias.clone()).collect()
     }
 }

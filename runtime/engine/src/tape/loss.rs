@@ -1,27 +1,12 @@
 //! The end of a tape: summed loss of the batch, by the kind of its targets.
 
-use std::ops::Range;
-
 use hcrun_kernels::Real;
 use hcrun_kernels::cross_entropy::{cross_entropy, cross_entropy_backward};
 use hcrun_kernels::mean_squared_error::{squared_error, squared_error_backward};
 
-use super::{Op, Pass, State, Tape, Value};
+use super::{Op, Pass, State};
 use crate::batch::Targets;
-
-pub(crate) struct Loss {
-    predictions: Value,
-    outputs: usize,
-    /// Logsumexp of each row.
-    lse: Value,
-}
-
-impl<T: Real> Tape<T> {
-    pub(crate) fn loss_of(&mut self, predictions: Value) {
-        let (outputs, lse) = (self.width(predictions), self.saved(1));
-        self.push(Loss { predictions, outputs, lse });
-    }
-}
+use crate::graph::Loss;
 
 impl<T: Real> Op<T> for Loss {
     fn forward(&self, _params: &[T], pass: &Pass<'_>, state: &mut State<T>) {
@@ -51,9 +36,5 @@ impl<T: Real> Op<T> for Loss {
                 }
             }
         });
-    }
-
-    fn writes(&self) -> Vec<Range<usize>> {
-        Vec::new()
     }
 }

@@ -1,20 +1,22 @@
 //! The native trainer: a model of this crate on a worker's own data.
 
 use std::ops::Range;
+use std::rc::Rc;
 
-use hcrun_kernels::memory::{copy_of, zeros};
+use hcrun_kernels::device::Device;
 use hcrun_protocol::batch::{BatchPlan, Sample};
 use hcrun_protocol::job::{Job, Train};
 use hcrun_protocol::{Rank, Step};
 
+use super::compute::{Compute, Host};
 use super::{PARAMETERS, Trainer, TrainerError};
 use crate::batch::{Batch, EvalSums, Sums};
 use crate::clip::Clip;
 use crate::data::dataset::even_parts;
 use crate::data::{Dataset, MicroBatch, Statistics};
+use crate::device::DeviceModel;
 use crate::learning_rate::learning_rate;
-use crate::model::Model;
-use crate::optimizer::{Optimizer, StepScalars};
+use crate::optimizer::StepScalars;
 use crate::spec::ModelSpec;
 
 /// Held-out samples computed at once; activations of a few windows stay in the cache.
@@ -30,19 +32,20 @@ pub struct ModelTrainer {
     dataset: Dataset,
     /// Made by the first evaluation, kept for the next.
     evaluation: Vec<MicroBatch>,
-    model: Model<f32>,
-    optimizer: Optimizer,
+    compute: Box<dyn Compute>,
     /// Ranges of the arena whose optimizer state is held here, in order.
     updated: Vec<Range<usize>>,
-    parameters: Vec<f32>,
-    next: Vec<f32>,
-    gradient: Vec<f32>,
 }
 
 impl ModelTrainer {
     /// A trainer at the job's initial parameters.
     ///
-    /// `updated` are the ranges of the arena that this rank updates; `held_out` is by residency class.
+    /// `updated` are the ranges of the arena that this rank updates; `held_out` is by residency class. Computes on the
+    /// CPU, or on a device.
+    ///
+    /// # Errors
+    /// If the device has no room, or no kernels for the model.
+    #[expect(clippy::too_many_arguments, reason = "all that decides of a worker's part of a job")]
     pub fn new(
         job: &Job,
         spec: ModelSpec,
@@ -51,32 +54,31 @@ impl ModelTrainer {
         held_out: Vec<(u64, Vec<Rank>)>,
         dataset: Dataset,
         updated: Vec<Range<usize>>,
-    ) -> ModelTrainer {
-        let profile = spec.profile();
-        let parameters = copy_of(&spec.init(job.seed));
+        device: Option<Rc<dyn Device>>,
+    ) -> Result<ModelTrainer, TrainerError> {
+        let parameters = spec.init(job.seed);
         let most = batches.compose(Step(0)).samples_of(me).div_ceil(u64::from(job.train.accumulation));
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(EVALUATION_BATCH);
-        let mut model = Model::new(spec, most);
-        model.set_matmul(job.train.matmul);
-        ModelTrainer {
+        let owned = updated.clone();
+        let compute: Box<dyn Compute> = match device {
+            None => Box::new(Host::new(spec, &job.train, most, owned, &parameters)),
+            Some(device) => Box::new(DeviceModel::new(device, spec, &job.train, most, owned, &parameters)?),
+        };
+        Ok(ModelTrainer {
             train: job.train.clone(),
             me,
             batches,
             held_out,
             dataset,
             evaluation: Vec::new(),
-            model,
-            optimizer: Optimizer::new(&job.train, &profile, updated.clone()),
+            compute,
             updated,
-            next: zeros(profile.arena_elems),
-            gradient: zeros(profile.arena_elems),
-            parameters,
-        }
+        })
     }
 
     /// Called after each operation: proof of progress.
     pub fn set_on_progress(&mut self, on_progress: impl Fn() + Send + 'static) {
-        self.model.set_on_progress(on_progress);
+        self.compute.set_on_progress(Box::new(on_progress));
     }
 
     /// Takes the statistics that belong to a resumed model.
@@ -107,7 +109,7 @@ impl ModelTrainer {
 
 impl Trainer for ModelTrainer {
     fn arena_elems(&self) -> usize {
-        self.parameters.len()
+        self.compute.parameters().len()
     }
 
     fn samples(&self, step: Step) -> u64 {
@@ -124,25 +126,25 @@ impl Trainer for ModelTrainer {
         let count = usize::try_from(self.train.accumulation).unwrap_or(usize::MAX);
         let parts = self.dataset.micro_batches(&samples, count)?;
         let parts: Vec<Batch<'_>> = parts.iter().map(MicroBatch::as_batch).collect();
-        Ok(self.model.forward_backward(&self.parameters, &parts, &mut self.gradient, on_ready)?)
+        self.compute.forward_backward(&parts, on_ready)
     }
 
-    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]) {
+    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]) -> Result<(), TrainerError> {
         let scalars = StepScalars {
             learning_rate: self.learning_rate(step),
             gradient_scale: clip.gradient_scale,
             updates_before: step.0,
             skip: clip.skip,
         };
-        self.optimizer.apply(&scalars, &self.parameters, gradient_sum, &mut self.next);
+        self.compute.update(&scalars, gradient_sum)
     }
 
     fn next_parameters(&mut self) -> &mut [f32] {
-        &mut self.next
+        self.compute.next_parameters()
     }
 
-    fn advance(&mut self) {
-        std::mem::swap(&mut self.parameters, &mut self.next);
+    fn advance(&mut self) -> Result<(), TrainerError> {
+        self.compute.advance()
     }
 
     fn learning_rate(&self, step: Step) -> f64 {
@@ -157,7 +159,7 @@ impl Trainer for ModelTrainer {
         }
         let mut sums = EvalSums::default();
         for batch in &self.evaluation {
-            sums.add(self.model.evaluate(&self.parameters, batch.as_batch())?);
+            sums.add(self.compute.evaluate(batch.as_batch())?);
         }
         Ok((sums, parts.iter().map(|(_, part)| part.end - part.start).sum()))
     }
@@ -179,22 +181,21 @@ impl Trainer for ModelTrainer {
         Ok(())
     }
 
-    fn snapshot(&self, ranges: &[Range<usize>]) -> Vec<(String, Vec<f32>)> {
-        let parts = ranges.iter().flat_map(|range| &self.parameters[range.clone()]);
+    fn snapshot(&self, ranges: &[Range<usize>]) -> Result<Vec<(String, Vec<f32>)>, TrainerError> {
+        let parameters = self.compute.parameters();
+        let parts = ranges.iter().flat_map(|range| &parameters[range.clone()]);
         let mut arenas = vec![(PARAMETERS.to_owned(), parts.copied().collect())];
-        for (name, values) in self.optimizer.export() {
+        for (name, values) in self.compute.state()? {
             let places = ranges.iter().flat_map(|range| &values[self.state_place(range)]);
             arenas.push((name, places.copied().collect()));
         }
-        arenas
+        Ok(arenas)
     }
 
     fn restore(&mut self, arenas: &[(String, Vec<f32>)]) -> Result<(), TrainerError> {
-        let expected = self.parameters.len();
+        let expected = self.arena_elems();
         let parameters = arenas.iter().find(|(name, values)| name == PARAMETERS && values.len() == expected);
         let (_, parameters) = parameters.ok_or(TrainerError::Parameters { expected })?;
-        self.optimizer.restore(arenas)?;
-        self.parameters.copy_from_slice(parameters);
-        Ok(())
+        self.compute.restore(parameters, arenas)
     }
 }

@@ -70,8 +70,8 @@ pub enum PrepareError {
     Exchange(#[from] ExchangeError),
     #[error("batches cannot be composed")]
     Batch(#[from] BatchError),
-    #[error("the statistics of the resumed model cannot be used")]
-    Statistics(#[from] hcrun_engine::trainer::TrainerError),
+    #[error(transparent)]
+    Trainer(#[from] hcrun_engine::trainer::TrainerError),
 }
 
 impl PrepareError {
@@ -163,7 +163,7 @@ pub(super) fn prepare(
         classes.iter().filter(|(size, _)| size.ranks.contains(&me)).map(|(size, _)| size.samples);
     let samples = own_samples.sum();
     let updated = exchange.updated(me);
-    let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated);
+    let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated, None)?;
     let ticking = progress.clone();
     trainer.set_on_progress(move || ticking.tick());
     if !assignment.statistics_json.is_empty() {
