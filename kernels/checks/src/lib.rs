@@ -1,10 +1,12 @@
-//! Compares what a device's kernels compute with the functions of `hcrun-kernels`, bit for bit.
+//! Compares what a device's kernels compute with the functions of `hcrun-kernels`: bit for bit, but for attention,
+//! which is compared within a tolerance.
 //!
 //! One body a check, for the emulator and for a GPU alike. Each tries odd lengths, misaligned starts, shards of
 //! several numbers, and values that are not finite or denormal.
 
 use hcrun_kernels::device::Device;
 
+mod attention;
 mod close;
 mod codec;
 mod digest;
@@ -29,8 +31,17 @@ pub struct Case {
 
 /// All cases, each independent of the others.
 pub fn cases() -> Vec<Case> {
-    [update::CASES, outer::CASES, norm::CASES, digest::CASES, codec::CASES, select::CASES, privacy::CASES]
-        .concat()
+    [
+        update::CASES,
+        outer::CASES,
+        norm::CASES,
+        digest::CASES,
+        codec::CASES,
+        select::CASES,
+        privacy::CASES,
+        attention::CASES,
+    ]
+    .concat()
 }
 
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.
@@ -43,6 +54,7 @@ pub fn cases_of_the_last_block() -> Vec<Case> {
         codec::LAST_BLOCK_CASES,
         select::LAST_BLOCK_CASES,
         privacy::LAST_BLOCK_CASES,
+        attention::LAST_BLOCK_CASES,
     ]
     .concat()
 }
