@@ -278,7 +278,49 @@ HC_DEVICE void hc_store_quad(T* to, u32 elems, const T* from) {
     }
 }
 
-// Copies of 16 bytes to shared memory that run beside the arithmetic. Commit makes a group of those so far; wait
+// 16 bytes at once, between any two memories.
+HC_DEVICE void hc_copy16(void* to, const void* from) {
+    HC_CHECK_ACCESS(to, 16);
+    HC_CHECK_ACCESS(from, 16);
+#ifdef HC_EMULATOR
+    memcpy(to, from, 16);
+#else
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+#endif
+}
+
+HC_DEVICE void hc_zero16(void* to) {
+    HC_CHECK_ACCESS(to, 16);
+#ifdef HC_EMULATOR
+    memset(to, 0, 16);
+#else
+    *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+#endif
+}
+
+// 2^x to about 22 bits; 0 for minus infinity.
+HC_DEVICE float hc_exp2(float x) {
+#ifdef HC_EMULATOR
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// Two values to the nearest bf16, the first one in the low half. The instruction has a NaN of its own.
+HC_DEVICE u32 hc_pack_bf16(float low, float high) {
+#ifdef HC_EMULATOR
+    return hc_bf16_nearest(low) | static_cast<u32>(hc_bf16_nearest(high)) << 16;
+#else
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#endif
+}
+
+// Copies of 4 or 16 bytes to shared memory that run beside the arithmetic. Commit makes a group of those so far; wait
 // returns when at most IN_FLIGHT groups are on their way, and shows only this lane's: a barrier must follow.
 
 HC_DEVICE void hc_copy16_async(void* shared, const void* global) {
@@ -287,6 +329,15 @@ HC_DEVICE void hc_copy16_async(void* shared, const void* global) {
 #else
     const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#endif
+}
+
+HC_DEVICE void hc_copy4_async(void* shared, const void* global) {
+#ifdef HC_EMULATOR
+    hc_emu::copy_async(shared, global, 4);
+#else
+    const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(global) : "memory");
 #endif
 }
 

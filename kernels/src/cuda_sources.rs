@@ -7,6 +7,7 @@ pub const HEADER: (&str, &str) = ("hc_device.cuh", include_str!("../cuda/hc_devi
 
 /// Name and text of each source.
 pub const SOURCES: &[(&str, &str)] = &[
+    ("attention.cu", include_str!("../cuda/attention.cu")),
     ("codec.cu", include_str!("../cuda/codec.cu")),
     ("digest.cu", include_str!("../cuda/digest.cu")),
     ("embedding.cu", include_str!("../cuda/embedding.cu")),

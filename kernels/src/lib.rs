@@ -19,6 +19,7 @@ pub mod cross_entropy;
 pub mod cuda;
 pub mod cuda_sources;
 pub mod device;
+pub mod device_attention;
 pub mod digest;
 pub mod elementwise;
 pub mod embedding;

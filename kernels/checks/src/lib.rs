@@ -6,6 +6,7 @@
 
 use hcrun_kernels::device::Device;
 
+mod attention;
 mod close;
 mod codec;
 mod digest;
@@ -46,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         linear::CASES,
         embedding::CASES,
         loss::CASES,
+        attention::CASES,
     ]
     .concat()
 }
@@ -63,6 +65,7 @@ pub fn cases_of_the_last_block() -> Vec<Case> {
         rows::LAST_BLOCK_CASES,
         linear::LAST_BLOCK_CASES,
         loss::LAST_BLOCK_CASES,
+        attention::LAST_BLOCK_CASES,
     ]
     .concat()
 }

@@ -1,6 +1,18 @@
 // Made from kernels/cuda/kernels.toml by `cargo xtask kernels generate`: change that.
 #pragma once
 
+#define HC_ENTRIES_attention \
+    HC_ENTRY(attention_32, u64, u64, u64, u32, const u16*, u16*, float*) \
+    HC_ENTRY(attention_64, u64, u64, u64, u32, const u16*, u16*, float*) \
+    HC_ENTRY(attention_128, u64, u64, u64, u32, const u16*, u16*, float*) \
+    HC_ENTRY(attention_delta, u64, u64, u64, u32, const u16*, const u16*, float*) \
+    HC_ENTRY(attention_backward_queries_32, u64, u64, u64, u32, const u16*, const float*, const float*, const u16*, u16*) \
+    HC_ENTRY(attention_backward_queries_64, u64, u64, u64, u32, const u16*, const float*, const float*, const u16*, u16*) \
+    HC_ENTRY(attention_backward_queries_128, u64, u64, u64, u32, const u16*, const float*, const float*, const u16*, u16*) \
+    HC_ENTRY(attention_backward_keys_32, u64, u64, u64, u32, const u16*, const float*, const float*, const u16*, u16*) \
+    HC_ENTRY(attention_backward_keys_64, u64, u64, u64, u32, const u16*, const float*, const float*, const u16*, u16*) \
+    HC_ENTRY(attention_backward_keys_128, u64, u64, u64, u32, const u16*, const float*, const float*, const u16*, u16*)
+
 #define HC_ENTRIES_codec \
     HC_ENTRY(pack_bf16, u64, u64, u32, u64, const float*, float*, u16*, float*) \
     HC_ENTRY(pack_f16, u64, u64, u32, u64, const float*, float*, u16*, float*) \

@@ -110,7 +110,7 @@ impl Example {
             let mut partials = Vec::new();
             norm_partials(&gradient, chunk, &mut partials);
             let clip = clip(fold_partials(&partials), sums.weight, self.job.train.clip);
-            trainer.apply(step, &clip, &gradient);
+            trainer.apply(step, &clip, &gradient).unwrap();
             trainer.advance().unwrap();
         }
         let (sums, samples) = trainer.evaluate().unwrap();
