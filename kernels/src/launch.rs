@@ -64,6 +64,16 @@ pub const KERNELS: &[&Kernel] = &[
     &Linear::KERNEL,
     &LinearBackward::KERNEL,
     &LinearWeight::KERNEL,
+    &Attention32::KERNEL,
+    &Attention64::KERNEL,
+    &Attention128::KERNEL,
+    &AttentionDelta::KERNEL,
+    &AttentionBackwardQueries32::KERNEL,
+    &AttentionBackwardQueries64::KERNEL,
+    &AttentionBackwardQueries128::KERNEL,
+    &AttentionBackwardKeys32::KERNEL,
+    &AttentionBackwardKeys64::KERNEL,
+    &AttentionBackwardKeys128::KERNEL,
 ];
 
 /// Gradient descent of elements `begin..begin + n` of an arena, into a second one; `copy`, if any, in bf16.
@@ -2590,6 +2600,463 @@ impl LinearWeight {
                 Argument::Address(self.dy.value()),
                 Argument::Address(self.x.value()),
                 Argument::Address(self.gradient.value()),
+            ],
+        )
+    }
+}
+
+/// Causal attention of heads of up to 32: `n` is sequences times heads times tiles of 128 queries.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention32 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    /// Written.
+    pub out: Address<u16>,
+    /// Written.
+    pub lse: Address<f32>,
+}
+
+impl Attention32 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_32",
+        file: "attention.cu",
+        block: 128,
+        elems_per_block: 1,
+        shared_bytes: 20480,
+        parameters: 7,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.out.value()),
+                Argument::Address(self.lse.value()),
+            ],
+        )
+    }
+}
+
+/// Causal attention of heads of up to 64: `n` is sequences times heads times tiles of 128 queries.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention64 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    /// Written.
+    pub out: Address<u16>,
+    /// Written.
+    pub lse: Address<f32>,
+}
+
+impl Attention64 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_64",
+        file: "attention.cu",
+        block: 128,
+        elems_per_block: 1,
+        shared_bytes: 36864,
+        parameters: 7,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.out.value()),
+                Argument::Address(self.lse.value()),
+            ],
+        )
+    }
+}
+
+/// Causal attention of heads of up to 128: `n` is sequences times heads times tiles of 128 queries.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention128 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    /// Written.
+    pub out: Address<u16>,
+    /// Written.
+    pub lse: Address<f32>,
+}
+
+impl Attention128 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_128",
+        file: "attention.cu",
+        block: 256,
+        elems_per_block: 1,
+        shared_bytes: 69632,
+        parameters: 7,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.out.value()),
+                Argument::Address(self.lse.value()),
+            ],
+        )
+    }
+}
+
+/// The sum of `dout` times `out` over each head of each token: `n` is sequences times length times heads.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionDelta {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub out: Address<u16>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub delta: Address<f32>,
+}
+
+impl AttentionDelta {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_delta",
+        file: "attention.cu",
+        block: 256,
+        elems_per_block: 32,
+        shared_bytes: 0,
+        parameters: 7,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.out.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.delta.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the queries of heads of up to 32: `n` is sequences times heads times tiles of 64 queries.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackwardQueries32 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    pub lse: Address<f32>,
+    pub delta: Address<f32>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub dqkv: Address<u16>,
+}
+
+impl AttentionBackwardQueries32 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_backward_queries_32",
+        file: "attention.cu",
+        block: 64,
+        elems_per_block: 1,
+        shared_bytes: 20480,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.lse.value()),
+                Argument::Address(self.delta.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.dqkv.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the queries of heads of up to 64: `n` is sequences times heads times tiles of 64 queries.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackwardQueries64 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    pub lse: Address<f32>,
+    pub delta: Address<f32>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub dqkv: Address<u16>,
+}
+
+impl AttentionBackwardQueries64 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_backward_queries_64",
+        file: "attention.cu",
+        block: 64,
+        elems_per_block: 1,
+        shared_bytes: 36864,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.lse.value()),
+                Argument::Address(self.delta.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.dqkv.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the queries of heads of up to 128: `n` is sequences times heads times tiles of 64 queries.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackwardQueries128 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    pub lse: Address<f32>,
+    pub delta: Address<f32>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub dqkv: Address<u16>,
+}
+
+impl AttentionBackwardQueries128 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_backward_queries_128",
+        file: "attention.cu",
+        block: 128,
+        elems_per_block: 1,
+        shared_bytes: 69632,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.lse.value()),
+                Argument::Address(self.delta.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.dqkv.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the keys and values of heads of up to 32: `n` is sequences times heads times tiles of 64 keys.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackwardKeys32 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    pub lse: Address<f32>,
+    pub delta: Address<f32>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub dqkv: Address<u16>,
+}
+
+impl AttentionBackwardKeys32 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_backward_keys_32",
+        file: "attention.cu",
+        block: 64,
+        elems_per_block: 1,
+        shared_bytes: 21504,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.lse.value()),
+                Argument::Address(self.delta.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.dqkv.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the keys and values of heads of up to 64: `n` is sequences times heads times tiles of 64 keys.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackwardKeys64 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    pub lse: Address<f32>,
+    pub delta: Address<f32>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub dqkv: Address<u16>,
+}
+
+impl AttentionBackwardKeys64 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_backward_keys_64",
+        file: "attention.cu",
+        block: 128,
+        elems_per_block: 1,
+        shared_bytes: 37888,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.lse.value()),
+                Argument::Address(self.delta.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.dqkv.value()),
+            ],
+        )
+    }
+}
+
+/// Gradient of the keys and values of heads of up to 128: `n` is sequences times heads times tiles of 64 keys.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackwardKeys128 {
+    pub n: u64,
+    pub length: u64,
+    pub heads: u64,
+    pub head_width: u32,
+    pub qkv: Address<u16>,
+    pub lse: Address<f32>,
+    pub delta: Address<f32>,
+    pub dout: Address<u16>,
+    /// Written.
+    pub dqkv: Address<u16>,
+}
+
+impl AttentionBackwardKeys128 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "attention_backward_keys_128",
+        file: "attention.cu",
+        block: 128,
+        elems_per_block: 1,
+        shared_bytes: 70656,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.length),
+                Argument::U64(self.heads),
+                Argument::U32(self.head_width),
+                Argument::Address(self.qkv.value()),
+                Argument::Address(self.lse.value()),
+                Argument::Address(self.delta.value()),
+                Argument::Address(self.dout.value()),
+                Argument::Address(self.dqkv.value()),
             ],
         )
     }
