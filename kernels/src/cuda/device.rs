@@ -328,8 +328,7 @@ impl Device for CudaDevice {
             let status = unsafe { (session.api.stream_synchronize)(stream) };
             self.checked("cuStreamSynchronize", status)?;
         }
-        let ended = self.copies.borrow_mut().drain(..).flat_map(|(_, marks)| marks).collect::<Vec<_>>();
-        self.marks.borrow_mut().extend(ended);
+        self.marks.borrow_mut().extend(self.copies.borrow_mut().drain(..).flat_map(|(_, marks)| marks));
         self.tickets.end_all();
         Ok(())
     }

@@ -232,20 +232,24 @@ impl DeviceModel {
         batches: &[Batch<'_>],
         on_ready: &mut OnReady<'_>,
     ) -> Result<Sums, DeviceModelError> {
-        let mut parts = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let samples = Samples::of_batch(&self.spec, batch)?;
-            if samples.rows > 0 {
-                parts.push(samples);
+        let mut last = None;
+        for (index, batch) in batches.iter().enumerate() {
+            if Samples::of_batch(&self.spec, batch)?.rows > 0 {
+                last = Some(index);
             }
         }
         let device = Rc::clone(&self.device);
         self.arenas.clear_gradient(&*device)?;
         self.sums.clear(&*device)?;
-        for (index, samples) in parts.iter().enumerate() {
-            self.pass(index, samples, Direction::Both { last: index + 1 == parts.len() })?;
+        let mut weight = 0.0;
+        for (index, batch) in batches.iter().enumerate() {
+            let samples = Samples::of_batch(&self.spec, batch)?;
+            if samples.rows > 0 {
+                self.pass(index, &samples, Direction::Both { last: Some(index) == last })?;
+                weight += samples.rows as f64;
+            }
         }
-        if parts.is_empty() {
+        if last.is_none() {
             let whole = 0..self.spec.arena_elems();
             let ticket = self.arenas.begin_read_gradient(&*device, &mut self.staging, whole.clone())?;
             self.leaving.push((whole, ticket));
@@ -258,7 +262,6 @@ impl DeviceModel {
             on_ready(range, bytemuck::cast_slice(self.staging.read(bytes)));
         }
         device.wait(sums)?;
-        let weight = parts.iter().map(|samples| samples.rows as f64).sum();
         Ok(Sums { loss_sum: self.sums.read()[0], weight })
     }
 

@@ -69,7 +69,7 @@ impl<T: Real> State<T> {
     /// Gradient of a value that is complete: all that use it have run backward.
     fn gradient(&self, value: Value) -> &[T] {
         let slot = &self.slots[value.index()];
-        debug_assert!(slot.written, "gradient of value {} is read before it is written", value.0);
+        debug_assert!(slot.written, "gradient of value {} is read before it is written", value.index());
         &slot.gradient[..self.rows * slot.width]
     }
 

@@ -8,7 +8,7 @@ use hcrun_kernels::step_block::StepBlock;
 use hcrun_protocol::job::{self, Train};
 use hcrun_protocol::model::ModelProfile;
 
-use super::arenas::{Arenas, bytes_of, clear};
+use super::arenas::{Arenas, clear};
 use crate::optimizer::{StateError, StepScalars, decay_zones, restored, state_names, step_block};
 
 pub(super) struct DeviceOptimizer {
