@@ -24,8 +24,8 @@ HC_DEVICE constexpr u32 pitch(u32 width) {
 
 // One head of one sequence, and the tile of it that the block owns.
 struct Head {
-    u64 length, heads, sequence, head, blocks_before, tiles;
-    u32 width;
+    u64 length, heads, tiles;
+    u32 sequence, head, blocks_before, width;
 };
 
 // `n`: heads times tiles of `rows` rows. All heads have their first tile, then all their second.
@@ -35,14 +35,14 @@ HC_DEVICE Head own_head(u64 n, u64 length, u64 heads, u32 width, u32 rows) {
     own.tiles = (length + rows - 1) / rows;
     const u64 pairs = n / own.tiles;
     const u64 pair = blockIdx.x % pairs;
-    own.sequence = pair / heads, own.head = pair % heads;
-    own.blocks_before = blockIdx.x / pairs;
+    own.sequence = static_cast<u32>(pair / heads), own.head = static_cast<u32>(pair % heads);
+    own.blocks_before = static_cast<u32>(blockIdx.x / pairs);
     return own;
 }
 
 // Of lse and delta, [sequences, heads, length].
 HC_DEVICE u64 scalars_start(const Head& own) {
-    return (own.sequence * own.heads + own.head) * own.length;
+    return (own.heads * own.sequence + own.head) * own.length;
 }
 
 // What a head has in an array, by token.
@@ -56,7 +56,7 @@ struct Rows {
 
 template <class T>
 HC_DEVICE Rows<T> rows_of(const Head& own, T* array, u64 parts, u64 part) {
-    const u64 start = ((own.sequence * own.length * parts + part) * own.heads + own.head) * own.width;
+    const u64 start = ((own.length * own.sequence * parts + part) * own.heads + own.head) * own.width;
     const bool by_vectors = own.width % VECTOR == 0 && hc_aligned(array, 16);
     return Rows<T>{array + start, parts * own.heads * own.width, own.length, own.width, by_vectors};
 }
@@ -66,10 +66,9 @@ HC_DEVICE Rows<T> rows_of(const Head& own, T* array, u64 parts, u64 part) {
 template <u32 WIDTH, u32 ROWS, u32 THREADS>
 HC_DEVICE void load_rows(const Rows<const u16>& from, u64 first, u16* to) {
     constexpr u32 VECTORS = WIDTH / VECTOR;
-    static_assert(ROWS * VECTORS % THREADS == 0, "each thread loads as many vectors");
-    HC_UNROLL
-    for (u32 k = 0; k < ROWS * VECTORS / THREADS; k++) {
-        const u32 i = threadIdx.x + k * THREADS;
+    // Not unrolled: nothing waits for these copies, and addresses would take registers from the sums.
+    HC_ROLLED
+    for (u32 i = threadIdx.x; i < ROWS * VECTORS; i += THREADS) {
         const u32 row = i / VECTORS, column = i % VECTORS * VECTOR;
         u16* place = to + row * pitch(WIDTH) + column;
         if (first + row >= from.count || column >= from.width) {
@@ -86,8 +85,9 @@ HC_DEVICE void load_rows(const Rows<const u16>& from, u64 first, u16* to) {
 }
 
 // Scalars of rows `first`..; `behind` for those behind the last.
+template <u32 ROWS>
 HC_DEVICE void load_scalars(const float* from, u64 first, u64 count, float behind, float* to) {
-    if (threadIdx.x >= STREAMED) return;
+    if (threadIdx.x >= ROWS) return;
     const u64 row = first + threadIdx.x;
     if (row < count) {
         hc_copy4_async(to + threadIdx.x, from + row);
@@ -316,10 +316,10 @@ HC_DEVICE void forward(u64 n, u64 length, u64 heads, u32 head_width, const u16* 
     // The last tile sees the most keys: it starts first.
     const u64 first = (own.tiles - 1 - own.blocks_before) * ROWS;
     const Rows<const u16> keys = rows_of(own, qkv, 3, KEYS), values = rows_of(own, qkv, 3, VALUES);
-    const auto load = [&](u64 step) {
-        u16* stage = shared + (step & 1) * STAGE;
-        load_rows<WIDTH, STREAMED, THREADS>(keys, step * STREAMED, stage);
-        load_rows<WIDTH, STREAMED, THREADS>(values, step * STREAMED, stage + STREAMED * pitch(WIDTH));
+    const auto stage_of = [&](u64 row) { return shared + row / STREAMED % 2 * STAGE; };
+    const auto load = [&](u64 row) {
+        load_rows<WIDTH, STREAMED, THREADS>(keys, row, stage_of(row));
+        load_rows<WIDTH, STREAMED, THREADS>(values, row, stage_of(row) + STREAMED * pitch(WIDTH));
         hc_copy_commit();
     };
     load_rows<WIDTH, ROWS, THREADS>(rows_of(own, qkv, 3, QUERIES), first, shared + STAGE);
@@ -342,19 +342,18 @@ HC_DEVICE void forward(u64 n, u64 length, u64 heads, u32 head_width, const u16* 
     }
     const float scale = score_scale(head_width) * LOG2_E;
     const u64 end = first + ROWS < length ? first + ROWS : length;
-    const u64 steps = (end + STREAMED - 1) / STREAMED;
-    for (u64 step = 0; step < steps; step++) {
+    u64 seen = 0;
+    for (; seen < end; seen += STREAMED) {
         hc_copy_wait<0>();
         // This tile is there, and nobody reads the one before it any more.
         __syncthreads();
-        if (step + 1 < steps) load(step + 1);
-        const u16* stage = shared + (step & 1) * STAGE;
-        const u64 column = step * STREAMED;
-        if (own_first >= length || column >= own_first + OWN) continue;
+        if (seen + STREAMED < end) load(seen + STREAMED);
+        const u16* stage = stage_of(seen);
+        if (own_first >= length || seen >= own_first + OWN) continue;
         float scores[TILES][STREAMED / 8][4];
         multiply_by_rows<WIDTH, TILES, STREAMED>(queries, stage, scores);
-        if (column + STREAMED > own_first + 1) {
-            mask_scores<TILES, STREAMED>(scores, static_cast<int>(own_first - column));
+        if (seen + STREAMED > own_first + 1) {
+            mask_scores<TILES, STREAMED>(scores, static_cast<int>(own_first - seen));
         }
         go_on<WIDTH, TILES>(softmax, scale, scores, sum);
         add_product<WIDTH, TILES, STREAMED>(scores, stage + STREAMED * pitch(WIDTH), sum);
@@ -374,7 +373,7 @@ HC_DEVICE void forward(u64 n, u64 length, u64 heads, u32 head_width, const u16* 
         }
     }
     // The stage that the last tile is not in.
-    u16* staged = shared + (steps & 1) * STAGE + own_row * pitch(WIDTH);
+    u16* staged = stage_of(seen) + own_row * pitch(WIDTH);
     store_rows<WIDTH, TILES>(sum, factor, staged, rows_of(own, out, 1, 0), own_first);
 }
 
@@ -418,10 +417,10 @@ HC_DEVICE void backward_queries(u64 n, u64 length, u64 heads, u32 head_width, co
     const Head own = own_head(n, length, heads, head_width, ROWS);
     const u64 first = (own.tiles - 1 - own.blocks_before) * ROWS;
     const Rows<const u16> keys = rows_of(own, qkv, 3, KEYS), values = rows_of(own, qkv, 3, VALUES);
-    const auto load = [&](u64 step) {
-        u16* stage = shared + (step & 1) * STAGE;
-        load_rows<WIDTH, STREAMED, THREADS>(keys, step * STREAMED, stage);
-        load_rows<WIDTH, STREAMED, THREADS>(values, step * STREAMED, stage + STREAMED * pitch(WIDTH));
+    const auto stage_of = [&](u64 row) { return shared + row / STREAMED % 2 * STAGE; };
+    const auto load = [&](u64 row) {
+        load_rows<WIDTH, STREAMED, THREADS>(keys, row, stage_of(row));
+        load_rows<WIDTH, STREAMED, THREADS>(values, row, stage_of(row) + STREAMED * pitch(WIDTH));
         hc_copy_commit();
     };
     u16* const owned = shared + STAGE;
@@ -451,16 +450,17 @@ HC_DEVICE void backward_queries(u64 n, u64 length, u64 heads, u32 head_width, co
     zero<TILES, WIDTH>(sum);
     const float scale = score_scale(head_width) * LOG2_E;
     const u64 end = first + ROWS < length ? first + ROWS : length;
-    const u64 steps = (end + STREAMED - 1) / STREAMED;
-    for (u64 step = 0; step < steps; step++) {
+    u64 seen = 0;
+    for (; seen < end; seen += STREAMED) {
         hc_copy_wait<0>();
         // As on the way forward.
         __syncthreads();
-        if (step + 1 < steps) load(step + 1);
-        const u16* stage = shared + (step & 1) * STAGE;
+        if (seen + STREAMED < end) load(seen + STREAMED);
+        const u16* stage = stage_of(seen);
         if (own_first >= length) continue;
+        HC_ROLLED
         for (u32 part = 0; part < STREAMED; part += COLUMNS) {
-            const u64 column = step * STREAMED + part;
+            const u64 column = seen + part;
             if (column >= own_first + OWN) break;
             const u16* key = stage + part * pitch(WIDTH);
             float scores[TILES][COLUMNS / 8][4], dscores[TILES][COLUMNS / 8][4];
@@ -483,7 +483,7 @@ HC_DEVICE void backward_queries(u64 n, u64 length, u64 heads, u32 head_width, co
             add_product<WIDTH, TILES, COLUMNS>(dscores, key, sum);
         }
     }
-    u16* staged = shared + (steps & 1) * STAGE + own_row * pitch(WIDTH);
+    u16* staged = stage_of(seen) + own_row * pitch(WIDTH);
     store_rows<WIDTH, TILES>(sum, factor, staged, rows_of(own, dqkv, 3, QUERIES), own_first);
 }
 
@@ -492,74 +492,79 @@ struct alignas(8) Pair {
 };
 
 // Gradients of keys and values: a block owns these and sees queries. Its scores have a row a key, so that what becomes
-// of them is a left factor, as it lies.
-template <u32 WIDTH, u32 WARPS, u32 TILES, u32 COLUMNS>
+// of them is a left factor, as it lies. Values stay in shared memory: with their fragments, registers would not last.
+// SEEN: queries of a tile.
+template <u32 WIDTH, u32 WARPS, u32 TILES, u32 SEEN, u32 COLUMNS>
 HC_DEVICE void backward_keys(u64 n, u64 length, u64 heads, u32 head_width, const u16* qkv, const float* lse,
                              const float* delta, const u16* dout, u16* dqkv) {
     constexpr u32 THREADS = WARPS * WARP, OWN = TILES * FRAGMENT, ROWS = WARPS * OWN;
-    constexpr u32 SCALARS = 2 * STREAMED * pitch(WIDTH);
-    constexpr u32 STAGE = SCALARS + 2 * STREAMED * sizeof(float) / sizeof(u16);
-    static_assert(ROWS == STREAMED && THREADS >= STREAMED, "the first tile is on the diagonal; a thread a scalar");
+    constexpr u32 SCALARS = 2 * SEEN * pitch(WIDTH);
+    constexpr u32 STAGE = SCALARS + 2 * SEEN * sizeof(float) / sizeof(u16);
+    static_assert(ROWS % SEEN == 0 && ROWS <= 2 * SEEN, "tiles begin where keys do, which come through one stage");
+    static_assert(THREADS >= SEEN, "a thread a scalar");
     HC_DYNAMIC_SHARED(u16, shared);
     const Head own = own_head(n, length, heads, head_width, ROWS);
     // The first keys are seen by the most queries.
-    const u64 first = own.blocks_before * ROWS;
+    const u64 first = static_cast<u64>(own.blocks_before) * ROWS;
     const Rows<const u16> query_rows = rows_of(own, qkv, 3, QUERIES), dout_rows = rows_of(own, dout, 1, 0);
     const u64 scalars = scalars_start(own);
-    const auto load = [&](u64 step) {
-        u16* stage = shared + (step & 1) * STAGE;
-        const u64 row = first + step * STREAMED;
-        load_rows<WIDTH, STREAMED, THREADS>(query_rows, row, stage);
-        load_rows<WIDTH, STREAMED, THREADS>(dout_rows, row, stage + STREAMED * pitch(WIDTH));
+    u16* const values = shared;
+    const auto stage_of = [&](u64 row) { return shared + ROWS * pitch(WIDTH) + row / SEEN % 2 * STAGE; };
+    const auto load = [&](u64 row) {
+        u16* stage = stage_of(row);
+        load_rows<WIDTH, SEEN, THREADS>(query_rows, row, stage);
+        load_rows<WIDTH, SEEN, THREADS>(dout_rows, row, stage + SEEN * pitch(WIDTH));
         float* scalar = reinterpret_cast<float*>(stage + SCALARS);
         // Probabilities of queries that are not there are 0.
-        load_scalars(lse + scalars, row, length, hc_float(HC_INFINITY), scalar);
-        load_scalars(delta + scalars, row, length, 0.0f, scalar + STREAMED);
+        load_scalars<SEEN>(lse + scalars, row, length, hc_float(HC_INFINITY), scalar);
+        load_scalars<SEEN>(delta + scalars, row, length, 0.0f, scalar + SEEN);
         hc_copy_commit();
     };
-    u16* const owned = shared + STAGE;
-    load_rows<WIDTH, ROWS, THREADS>(rows_of(own, qkv, 3, KEYS), first, owned);
-    load_rows<WIDTH, ROWS, THREADS>(rows_of(own, qkv, 3, VALUES), first, owned + ROWS * pitch(WIDTH));
+    load_rows<WIDTH, ROWS, THREADS>(rows_of(own, qkv, 3, KEYS), first, stage_of(first + SEEN));
+    load_rows<WIDTH, ROWS, THREADS>(rows_of(own, qkv, 3, VALUES), first, values);
     hc_copy_commit();
-    load(0);
+    load(first);
     hc_copy_wait<1>();
     __syncthreads();
     const u32 own_row = threadIdx.x / WARP * OWN;
     const u64 own_first = first + own_row;
-    u32 keys[TILES][WIDTH / FRAGMENT][4], values[TILES][WIDTH / FRAGMENT][4];
-    load_left<WIDTH, TILES>(owned + own_row * pitch(WIDTH), keys);
-    load_left<WIDTH, TILES>(owned + (ROWS + own_row) * pitch(WIDTH), values);
+    u16* const own_values = values + own_row * pitch(WIDTH);
+    u32 keys[TILES][WIDTH / FRAGMENT][4];
+    load_left<WIDTH, TILES>(stage_of(first + SEEN) + own_row * pitch(WIDTH), keys);
 
     float dkeys[TILES][WIDTH / 8][4], dvalues[TILES][WIDTH / 8][4];
     zero<TILES, WIDTH>(dkeys);
     zero<TILES, WIDTH>(dvalues);
     const float scale = score_scale(head_width) * LOG2_E;
-    const u64 steps = (length - first + STREAMED - 1) / STREAMED;
-    for (u64 step = 0; step < steps; step++) {
+    u64 seen = first;
+    for (; seen < length; seen += SEEN) {
         hc_copy_wait<0>();
         // As on the way forward.
         __syncthreads();
-        if (step + 1 < steps) load(step + 1);
-        const u16* stage = shared + (step & 1) * STAGE;
+        if (seen + SEEN < length) load(seen + SEEN);
+        const u16* stage = stage_of(seen);
         const float* scalar = reinterpret_cast<const float*>(stage + SCALARS);
         if (own_first >= length) continue;
-        for (u32 part = 0; part < STREAMED; part += COLUMNS) {
-            const u64 row = first + step * STREAMED + part;
+        HC_ROLLED
+        for (u32 part = 0; part < SEEN; part += COLUMNS) {
+            const u64 row = seen + part;
             if (row >= length) break;
             if (row + COLUMNS <= own_first) continue;
             const bool masked = row < own_first + OWN - 1;
             // Where the first query is from the first key; only looked at where both are near.
             const int ahead = static_cast<int>(row - own_first);
             const u16* query = stage + part * pitch(WIDTH);
-            const u16* dout_row = query + STREAMED * pitch(WIDTH);
+            const u16* dout_row = query + SEEN * pitch(WIDTH);
             float scores[TILES][COLUMNS / 8][4], dscores[TILES][COLUMNS / 8][4];
             multiply_by_rows<WIDTH, TILES, COLUMNS>(keys, query, scores);
-            multiply_by_rows<WIDTH, TILES, COLUMNS>(values, dout_row, dscores);
+            u32 left[TILES][WIDTH / FRAGMENT][4];
+            load_left<WIDTH, TILES>(own_values, left);
+            multiply_by_rows<WIDTH, TILES, COLUMNS>(left, dout_row, dscores);
             HC_UNROLL
             for (u32 k = 0; k < COLUMNS / 8; k++) {
                 const u32 place = part + k * 8 + column_of(0);
                 const Pair column_lse = *reinterpret_cast<const Pair*>(scalar + place);
-                const Pair column_delta = *reinterpret_cast<const Pair*>(scalar + STREAMED + place);
+                const Pair column_delta = *reinterpret_cast<const Pair*>(scalar + SEEN + place);
                 HC_UNROLL
                 for (u32 tile = 0; tile < TILES; tile++) {
                     HC_UNROLL
@@ -583,10 +588,9 @@ HC_DEVICE void backward_keys(u64 n, u64 length, u64 heads, u32 head_width, const
         of_keys[k / 2][k % 2] = score_scale(head_width);
         of_values[k / 2][k % 2] = 1.0f;
     }
-    u16* staged = shared + (steps & 1) * STAGE + own_row * pitch(WIDTH);
+    u16* staged = stage_of(seen) + own_row * pitch(WIDTH);
     store_rows<WIDTH, TILES>(dkeys, of_keys, staged, rows_of(own, dqkv, 3, KEYS), own_first);
-    store_rows<WIDTH, TILES>(dvalues, of_values, staged + ROWS * pitch(WIDTH), rows_of(own, dqkv, 3, VALUES),
-                             own_first);
+    store_rows<WIDTH, TILES>(dvalues, of_values, own_values, rows_of(own, dqkv, 3, VALUES), own_first);
 }
 
 #define FORWARD_PARAMETERS \
@@ -624,13 +628,13 @@ HC_KERNEL(128) hc_attention_backward_queries_128(BACKWARD_PARAMETERS) {
 }
 
 HC_KERNEL(64) hc_attention_backward_keys_32(BACKWARD_PARAMETERS) {
-    backward_keys<32, 2, 2, 16>(BACKWARD_ARGUMENTS);
+    backward_keys<32, 2, 2, 64, 16>(BACKWARD_ARGUMENTS);
 }
 
 HC_KERNEL(128) hc_attention_backward_keys_64(BACKWARD_PARAMETERS) {
-    backward_keys<64, 4, 1, 32>(BACKWARD_ARGUMENTS);
+    backward_keys<64, 4, 1, 64, 32>(BACKWARD_ARGUMENTS);
 }
 
 HC_KERNEL(128) hc_attention_backward_keys_128(BACKWARD_PARAMETERS) {
-    backward_keys<128, 4, 1, 16>(BACKWARD_ARGUMENTS);
+    backward_keys<128, 4, 1, 32, 32>(BACKWARD_ARGUMENTS);
 }

@@ -19,6 +19,7 @@ typedef signed char i8;
 #define HC_DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(hc_emu::dynamic_shared())
 #define HC_CHECK_ACCESS(address, bytes) hc_emu::check_access(address, bytes)
 #define HC_UNROLL
+#define HC_ROLLED
 #else
 #define HC_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
 #define HC_DEVICE static __device__ __forceinline__
@@ -29,6 +30,7 @@ typedef signed char i8;
 #define HC_CHECK_ACCESS(address, bytes)
 // Before loops over small arrays, which stay in registers only if every index is known.
 #define HC_UNROLL _Pragma("unroll")
+#define HC_ROLLED _Pragma("unroll 1")
 #endif
 
 // Bits of a float and back.

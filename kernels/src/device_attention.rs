@@ -41,6 +41,17 @@ pub struct Backward {
     pub dqkv: Address<u16>,
 }
 
+/// Launches the kernel of the narrowest padded width that holds the head.
+macro_rules! by_width {
+    ($head_width:ident, [$to_32:ident, $to_64:ident, $to_128:ident], { $($field:ident),* }, $device:ident) => {
+        match $head_width {
+            ..=32 => $to_32 { $($field),* }.launch($device),
+            ..=64 => $to_64 { $($field),* }.launch($device),
+            _ => $to_128 { $($field),* }.launch($device),
+        }
+    };
+}
+
 impl DeviceAttention {
     /// # Errors
     /// If heads are empty or too wide, or there are more elements than can be counted.
@@ -64,37 +75,71 @@ impl DeviceAttention {
     /// # Errors
     /// As [`crate::device::Kernel::start`].
     pub fn forward(&self, device: &dyn Device, arrays: Forward) -> Result<(), DeviceError> {
+        use launch::{Attention32, Attention64, Attention128};
         let DeviceAttention { length, heads, head_width, .. } = *self;
         let Forward { qkv, out, lse } = arrays;
         let n = self.tiles(FORWARD_TILE);
-        match head_width {
-            ..=32 => launch::Attention32 { n, length, heads, head_width, qkv, out, lse }.launch(device),
-            ..=64 => launch::Attention64 { n, length, heads, head_width, qkv, out, lse }.launch(device),
-            _ => launch::Attention128 { n, length, heads, head_width, qkv, out, lse }.launch(device),
-        }
+        by_width!(
+            head_width,
+            [Attention32, Attention64, Attention128],
+            { n, length, heads, head_width, qkv, out, lse },
+            device
+        )
     }
 
-    /// Starts the three kernels.
+    /// Starts the three kernels: delta, then what needs it.
     ///
     /// # Errors
     /// As [`crate::device::Kernel::start`].
     pub fn backward(&self, device: &dyn Device, arrays: Backward) -> Result<(), DeviceError> {
+        self.backward_delta(device, arrays)?;
+        self.backward_keys(device, arrays)?;
+        self.backward_queries(device, arrays)
+    }
+
+    /// The sums of `dout` times `out` that gradients need.
+    ///
+    /// # Errors
+    /// As [`crate::device::Kernel::start`].
+    pub fn backward_delta(&self, device: &dyn Device, arrays: Backward) -> Result<(), DeviceError> {
+        let DeviceAttention { sequences, length, heads, head_width } = *self;
+        let Backward { out, dout, delta, .. } = arrays;
+        let n = sequences * length * heads;
+        launch::AttentionDelta { n, length, heads, head_width, out, dout, delta }.launch(device)
+    }
+
+    /// Gradients of keys and values, once delta is there.
+    ///
+    /// # Errors
+    /// As [`crate::device::Kernel::start`].
+    pub fn backward_keys(&self, device: &dyn Device, arrays: Backward) -> Result<(), DeviceError> {
+        use launch::{AttentionBackwardKeys32, AttentionBackwardKeys64, AttentionBackwardKeys128};
         let DeviceAttention { length, heads, head_width, .. } = *self;
-        let Backward { qkv, out, lse, dout, delta, dqkv } = arrays;
-        let n = self.sequences * length * heads;
-        launch::AttentionDelta { n, length, heads, head_width, out, dout, delta }.launch(device)?;
+        let Backward { qkv, lse, dout, delta, dqkv, .. } = arrays;
         let n = self.tiles(BACKWARD_TILE);
-        macro_rules! both {
-            ($keys:ident, $queries:ident) => {{
-                launch::$keys { n, length, heads, head_width, qkv, lse, delta, dout, dqkv }.launch(device)?;
-                launch::$queries { n, length, heads, head_width, qkv, lse, delta, dout, dqkv }.launch(device)
-            }};
-        }
-        match head_width {
-            ..=32 => both!(AttentionBackwardKeys32, AttentionBackwardQueries32),
-            ..=64 => both!(AttentionBackwardKeys64, AttentionBackwardQueries64),
-            _ => both!(AttentionBackwardKeys128, AttentionBackwardQueries128),
-        }
+        by_width!(
+            head_width,
+            [AttentionBackwardKeys32, AttentionBackwardKeys64, AttentionBackwardKeys128],
+            { n, length, heads, head_width, qkv, lse, delta, dout, dqkv },
+            device
+        )
+    }
+
+    /// Gradients of queries, once delta is there.
+    ///
+    /// # Errors
+    /// As [`crate::device::Kernel::start`].
+    pub fn backward_queries(&self, device: &dyn Device, arrays: Backward) -> Result<(), DeviceError> {
+        use launch::{AttentionBackwardQueries32, AttentionBackwardQueries64, AttentionBackwardQueries128};
+        let DeviceAttention { length, heads, head_width, .. } = *self;
+        let Backward { qkv, lse, dout, delta, dqkv, .. } = arrays;
+        let n = self.tiles(BACKWARD_TILE);
+        by_width!(
+            head_width,
+            [AttentionBackwardQueries32, AttentionBackwardQueries64, AttentionBackwardQueries128],
+            { n, length, heads, head_width, qkv, lse, delta, dout, dqkv },
+            device
+        )
     }
 
     /// Tiles of all heads: what these kernels call `n`.

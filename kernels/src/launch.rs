@@ -2942,7 +2942,7 @@ impl AttentionBackwardKeys32 {
         file: "attention.cu",
         block: 64,
         elems_per_block: 1,
-        shared_bytes: 21504,
+        shared_bytes: 26624,
         parameters: 9,
     };
 
@@ -2989,7 +2989,7 @@ impl AttentionBackwardKeys64 {
         file: "attention.cu",
         block: 128,
         elems_per_block: 1,
-        shared_bytes: 37888,
+        shared_bytes: 47104,
         parameters: 9,
     };
 
@@ -3036,7 +3036,7 @@ impl AttentionBackwardKeys128 {
         file: "attention.cu",
         block: 128,
         elems_per_block: 1,
-        shared_bytes: 70656,
+        shared_bytes: 52736,
         parameters: 9,
     };
 

@@ -10,6 +10,7 @@ use hcrun_kernels::update::{Moments, StateRounding};
 use hcrun_protocol::prng::Prng;
 use serde::Deserialize;
 
+mod attention;
 mod by_name;
 mod norm;
 mod privacy;
@@ -60,6 +61,7 @@ impl Setup {
 pub(super) fn setup(device: &dyn Device, kernel: &'static Kernel, elems: usize) -> anyhow::Result<Setup> {
     let memory = Memory::new(device);
     let special = match kernel.file {
+        "attention.cu" => attention::setup(memory, kernel, elems)?,
         "norm.cu" => norm::setup(memory, kernel.name, elems)?,
         "select.cu" => select::setup(memory, kernel.name, elems)?,
         "privacy.cu" => privacy::setup(memory, kernel.name, elems)?,

@@ -1,8 +1,7 @@
 //! Causal attention, forward and backward, against the CPU in f64 on the same values of bf16.
 
 use hcrun_kernels::device::Device;
-use hcrun_kernels::device_attention::{AttentionError, Backward, DeviceAttention};
-use hcrun_kernels::launch;
+use hcrun_kernels::device_attention::{AttentionError, DeviceAttention};
 
 use crate::close::{close, of_bf16, of_f32};
 use crate::placed::same;
@@ -183,12 +182,9 @@ fn last_tile(device: &dyn Device) -> Result<(), Failure> {
     let arrays = Arrays::new(device, &job, 0)?;
     device_attention(job.shape)?.forward(device, arrays.forward(0, 0))?;
     let rows = (LONG - THERE) as u64;
-    let Backward { qkv, out, lse, dout, delta, dqkv } = arrays.backward(16 * rows, rows);
-    let (n, length, heads, head_width) = (LONG as u64, LONG as u64, 1, 16);
-    launch::AttentionDelta { n, length, heads, head_width, out, dout, delta }.launch(device)?;
-    let n = length.div_ceil(64);
-    let keys = launch::AttentionBackwardKeys32 { n, length, heads, head_width, qkv, lse, delta, dout, dqkv };
-    keys.launch(device)?;
+    let attention = device_attention(shape(1, LONG, 1, 16))?;
+    attention.backward_delta(device, arrays.backward(16 * rows, rows))?;
+    attention.backward_keys(device, arrays.backward(16 * rows, rows))?;
 
     let Results { out, dqkv, .. } = arrays.results(device)?;
     let (_, lse) = job.forward_on_cpu();
