@@ -363,6 +363,12 @@ codes! {
         "the coordinator is gone",
         "A worker lost its control link to the coordinator and stopped, or the launcher was itself stopped or starved of CPU for longer than its workers wait.",
         "see the launcher's messages; `hcrun resume RUN` goes on from the last checkpoint";
+    GPU_FAILED "HC8008" Infrastructure
+        "a GPU cannot be used, or failed",
+        "The pool's `device` says that its workers compute on GPUs. The worker named could not open its own, found no machine \
+         code or memory for the model, or the GPU stopped answering; the driver's words are shown. All workers were stopped; \
+         the last checkpoint is kept.",
+        "run `hcrun doctor` on that node; for memory, lower train.batch or raise train.accumulation; `device = \"cpu\"` in the pool trains without GPUs";
 
     INTERRUPTED "HC9001" Interrupted
         "interrupted",

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{PoolId, ZoneId};
+use crate::control::AssignedDevice;
+use crate::ids::{PoolId, SlotId, ZoneId};
 use crate::link::{Congestion, LinkSpec};
 use crate::time::Span;
 use crate::units::BitsPerSec;
@@ -148,6 +149,17 @@ pub struct Pool {
     /// Where the price comes from and when it was read; needed with a price.
     #[serde(default)]
     pub price_source: Option<String>,
+}
+
+impl Pool {
+    /// What a worker of this pool computes on: the CPU, or the GPU that its slot has on its node.
+    pub fn device_of(&self, slot: &SlotId) -> AssignedDevice {
+        if self.device == default_device() {
+            return AssignedDevice::Cpu;
+        }
+        let on_node = self.devices_per_node.filter(|count| *count > 0).unwrap_or(u16::MAX);
+        AssignedDevice::Gpu { index: u32::from(slot.index % on_node) }
+    }
 }
 
 fn default_device() -> String {

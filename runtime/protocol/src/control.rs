@@ -13,7 +13,7 @@ use crate::manifest::ShardManifest;
 use crate::time::Span;
 
 /// Raised by any change to a message, a frame or the meaning of either.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// A worker and its coordinator have to be the same program; versions name both sides of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +145,17 @@ pub struct AssignedWorker {
     pub slot: SlotId,
     pub zone: ZoneId,
     pub reachable: bool,
+    pub device: AssignedDevice,
+}
+
+/// What a worker computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AssignedDevice {
+    Cpu,
+    /// A GPU of its node, by the driver's number.
+    Gpu {
+        index: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,6 +275,8 @@ pub enum FailureClass {
     Training,
     /// A broken invariant.
     Internal,
+    /// The worker's GPU cannot be used, or failed.
+    Device,
 }
 
 /// A failure as it may leave the worker's zone: class, place and allow-listed text, never a data value.

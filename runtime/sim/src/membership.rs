@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hcrun_protocol::control::{
-    Activity, AssignedWorker, Assignment, Build, FailureClass, FailureReport, StepReport, ToCoordinator,
-    ToWorker,
+    Activity, AssignedDevice, AssignedWorker, Assignment, Build, FailureClass, FailureReport, StepReport,
+    ToCoordinator, ToWorker,
 };
 use hcrun_protocol::coordinator::{self, Coordinator, Event, Outcome, Settings};
 use hcrun_protocol::member::{self, Command, End, Member};
@@ -92,7 +92,12 @@ impl Job {
 
     fn settings(&self) -> Settings {
         let workers: Vec<AssignedWorker> = (0..self.workers)
-            .map(|rank| AssignedWorker { slot: Job::slot(rank), zone: self.zone(rank), reachable: true })
+            .map(|rank| AssignedWorker {
+                slot: Job::slot(rank),
+                zone: self.zone(rank),
+                reachable: true,
+                device: AssignedDevice::Cpu,
+            })
             .collect();
         let assignment = |rank| Assignment {
             job: JobId(1),

@@ -16,6 +16,7 @@ use hcrun_protocol::{NodeId, error_chain};
 
 use crate::locate::DataLocations;
 use crate::session::{Session, SessionError, SessionSettings};
+mod gpu;
 mod harden;
 mod node;
 mod prepare;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use hcrun_engine::trainer::TrainerError;
 use hcrun_net::group::FormError;
 use hcrun_net::join::{BundleError, JoinError, JoinRefusal};
 use hcrun_protocol::ShardId;
@@ -77,6 +78,7 @@ fn code(error: &WorkerError) -> &'static Code {
         WorkerError::Prepare(error) => match error.class() {
             FailureClass::Policy => &codes::ASSIGNMENT_REFUSED,
             FailureClass::Data => &codes::SHARD_CHANGED,
+            FailureClass::Device => &codes::GPU_FAILED,
             _ => &codes::INTERNAL,
         },
         WorkerError::Lane(_) => &codes::PORT_IN_USE,
@@ -85,6 +87,7 @@ fn code(error: &WorkerError) -> &'static Code {
         WorkerError::Train(TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. }) => {
             &codes::ASSIGNMENT_REFUSED
         }
+        WorkerError::Train(TrainFailure::Trainer(TrainerError::Device(_))) => &codes::GPU_FAILED,
         WorkerError::Train(TrainFailure::Round(_)) => &codes::LINK_LOST,
         WorkerError::Panic { .. } | WorkerError::Harden(_) | WorkerError::Float(_) => &codes::INTERNAL,
         _ => &codes::COORDINATOR_LOST,

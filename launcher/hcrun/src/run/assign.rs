@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use hcrun_protocol::ZoneId;
 use hcrun_protocol::cluster::Trust;
 use hcrun_protocol::control::{
-    AssignedClass, AssignedShard, AssignedWorker, AssignedZone, Assignment, Build, PROTOCOL_VERSION,
-    StateArena,
+    AssignedClass, AssignedDevice, AssignedShard, AssignedWorker, AssignedZone, Assignment, Build,
+    PROTOCOL_VERSION, StateArena,
 };
 use hcrun_protocol::coordinator::{Settings, silence_limit};
 use hcrun_protocol::link::LinkSpec;
@@ -76,10 +76,14 @@ fn detect_within(prepared: &Prepared) -> Span {
 }
 
 fn assigned_workers(prepared: &Prepared) -> Vec<AssignedWorker> {
-    let worker = |worker: &PlacedWorker| AssignedWorker {
-        slot: worker.slot.clone(),
-        zone: worker.zone.clone(),
-        reachable: prepared.cluster.pool(&worker.slot.pool).is_none_or(|pool| pool.reachable),
+    let worker = |worker: &PlacedWorker| {
+        let pool = prepared.cluster.pool(&worker.slot.pool);
+        AssignedWorker {
+            slot: worker.slot.clone(),
+            zone: worker.zone.clone(),
+            reachable: pool.is_none_or(|pool| pool.reachable),
+            device: pool.map_or(AssignedDevice::Cpu, |pool| pool.device_of(&worker.slot)),
+        }
     };
     prepared.plan.placement.workers.iter().map(worker).collect()
 }

@@ -1,8 +1,8 @@
 //! Backend `local`: workers are processes of this machine, started by the launcher.
 //!
 //! A worker is a process group of its own, so that Ctrl-C reaches the launcher alone, which then stops the
-//! workers in order. It dies with the launcher (parent-death signal), it gets no environment but a path,
-//! and its command line names only the files its zone may hold.
+//! workers in order. It dies with the launcher (parent-death signal), its command line names only the files its
+//! zone may hold, and it gets no environment, but for where CUDA lies if it computes on a GPU.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -27,7 +27,24 @@ pub(super) struct Start {
     /// Only what the slot's zone may hold.
     pub(super) files: Vec<(ShardId, PathBuf)>,
     pub(super) log: PathBuf,
+    /// Whether it computes on a GPU.
+    pub(super) gpu: bool,
 }
+
+/// What a worker on a GPU may know of the launcher's environment: where driver, compiler and cache are, and which GPUs
+/// it may see.
+const CUDA_VARIABLES: [&str; 10] = [
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "HCRUN_NVRTC",
+    "HCRUN_CACHE",
+    "XDG_CACHE_HOME",
+    "HOME",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
@@ -101,6 +118,10 @@ fn spawn(program: &Path, start: &Start) -> Result<Child, StartError> {
         command.arg("--shard").arg(pair);
     }
     command.env_clear();
+    if start.gpu {
+        let known = CUDA_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.envs(known);
+    }
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     command.process_group(0).kill_on_drop(true);
     command.spawn().map_err(|source| StartError::Spawn { slot: start.slot.clone(), source })

@@ -107,6 +107,7 @@ fn describe(failure: &JobFailure, started: bool) -> (&'static Code, &'static str
         FailureKind::NotJoined if started => (&codes::WORKER_STALLED, "a worker did not start"),
         FailureKind::NotJoined => (&codes::JOIN_DEADLINE, "a worker did not join"),
         FailureKind::Overdue => (&codes::JOIN_DEADLINE, "a worker was not ready in time"),
+        FailureKind::Device => (&codes::GPU_FAILED, "a worker cannot use its GPU"),
         FailureKind::Address => (&codes::PORT_IN_USE, "a worker cannot listen"),
         FailureKind::Preflight => (&codes::LINK_FAILED, "workers cannot reach each other"),
     }

@@ -33,7 +33,7 @@ const POOL: &[Key] = keys! {
     "zone" Kind::Name, None, "The zone its nodes are in.";
     "backend" Kind::Words(&["local", "manual"]), Some("\"local\""), "`local`: processes on this machine; `manual`: each joined by hand with a join bundle (docs/remote-workers.md).";
     "slots" Kind::Whole { min: 1, max: u16::MAX as i64 }, None, "Most workers the pool can hold; a plan that asks for more is refused. About one per core, or one per GPU.";
-    "device" Kind::Text, Some("\"cpu\""), "Model of its devices, one per worker, such as `v100`; jobs of a trace may name the models they run on.";
+    "device" Kind::Text, Some("\"cpu\""), "Model of its devices, one per worker: workers of `cpu` compute on processors, those of any other, such as `h100`, on a GPU. Jobs of a trace may name the models they run on.";
     "devices_per_node" Kind::Whole { min: 1, max: u16::MAX as i64 }, Some("all slots on one node"), "Devices of each node; divides `slots`. Strategies place gangs on as few nodes as they can.";
     "terms" Kind::Words(&["private", "on-demand", "spot"]), Some("\"private\""), "On which terms its nodes are held: `private` is owned, `on-demand` is rented until given back, `spot` until the provider wants it back.";
     "provisioning_s" Kind::Whole { min: 0, max: 86_400 }, Some("0"), "Seconds from asking for a node to its first step.";

@@ -15,6 +15,8 @@ pub enum FailureKind {
     Policy,
     /// A file of the worker's node is not as described.
     Data,
+    /// A worker's GPU cannot be used, or failed.
+    Device,
     /// A worker cannot listen where it should.
     Address,
     /// The training itself failed.
@@ -57,6 +59,7 @@ impl FailureKind {
             FailureClass::Peer => FailureKind::BlamedByPeer,
             FailureClass::Training => FailureKind::Training,
             FailureClass::Internal => FailureKind::Internal,
+            FailureClass::Device => FailureKind::Device,
         }
     }
 

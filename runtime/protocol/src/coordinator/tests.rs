@@ -1,8 +1,8 @@
 use super::hear::MAX_SKIPPED;
 use super::*;
 use crate::control::{
-    Activity, Assignment, Build, EvaluationSums, FailureClass, FailureReport, PROTOCOL_VERSION, Refusal,
-    SentBytes, StepReport, ToCoordinator,
+    Activity, AssignedDevice, Assignment, Build, EvaluationSums, FailureClass, FailureReport,
+    PROTOCOL_VERSION, Refusal, SentBytes, StepReport, ToCoordinator,
 };
 use crate::ids::{Generation, JobId};
 
@@ -22,7 +22,12 @@ fn build() -> Build {
 
 fn coordinator(workers: u16) -> Coordinator {
     let assigned: Vec<_> = (0..workers)
-        .map(|index| AssignedWorker { slot: slot(index), zone: zone(), reachable: true })
+        .map(|index| AssignedWorker {
+            slot: slot(index),
+            zone: zone(),
+            reachable: true,
+            device: AssignedDevice::Cpu,
+        })
         .collect();
     let assignment = |rank: u16| Assignment {
         job: JobId(1),

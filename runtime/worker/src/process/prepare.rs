@@ -4,16 +4,17 @@ use hcrun_engine::data::schema::SchemaError;
 use hcrun_engine::data::shard_file::{self, ShardFileError};
 use hcrun_engine::data::{DataError, Dataset, Schema};
 use hcrun_engine::spec::{DataShape, ModelSpec, SpecError};
-use hcrun_engine::trainer::ModelTrainer;
+use hcrun_engine::trainer::{ModelTrainer, TrainerError};
 use hcrun_protocol::batch::{BatchError, BatchPlan, ClassSize, even_part};
 use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Network, Trust, Zone};
-use hcrun_protocol::control::{Assignment, FailureClass};
+use hcrun_protocol::control::{AssignedDevice, Assignment, FailureClass};
 use hcrun_protocol::exchange::{ExchangeError, ExchangePlan};
 use hcrun_protocol::job::{Data, Job};
 use hcrun_protocol::manifest::{BelowFloor, Sensitivity, ShardManifest};
 use hcrun_protocol::residency::{self, ResidencyError};
 use hcrun_protocol::{Rank, ShardId, ZoneId};
 
+use super::gpu::{self, GpuError};
 use crate::locate::DataLocations;
 use crate::progress::Progress;
 use crate::train::Floors;
@@ -71,7 +72,9 @@ pub enum PrepareError {
     #[error("batches cannot be composed")]
     Batch(#[from] BatchError),
     #[error(transparent)]
-    Trainer(#[from] hcrun_engine::trainer::TrainerError),
+    Trainer(#[from] TrainerError),
+    #[error("this worker's GPU cannot be used")]
+    Gpu(#[from] GpuError),
 }
 
 impl PrepareError {
@@ -87,6 +90,7 @@ impl PrepareError {
             | PrepareError::Data(_)
             | PrepareError::Samples { .. }
             | PrepareError::Schema(_) => FailureClass::Data,
+            PrepareError::Gpu(_) | PrepareError::Trainer(TrainerError::Device(_)) => FailureClass::Device,
             _ => FailureClass::Internal,
         }
     }
@@ -163,7 +167,11 @@ pub(super) fn prepare(
         classes.iter().filter(|(size, _)| size.ranks.contains(&me)).map(|(size, _)| size.samples);
     let samples = own_samples.sum();
     let updated = exchange.updated(me);
-    let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated, None)?;
+    let device = match assignment.workers[me.index()].device {
+        AssignedDevice::Cpu => None,
+        AssignedDevice::Gpu { index } => Some(gpu::open(index)?),
+    };
+    let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated, device)?;
     let ticking = progress.clone();
     trainer.set_on_progress(move || ticking.tick());
     if !assignment.statistics_json.is_empty() {

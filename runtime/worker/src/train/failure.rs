@@ -48,6 +48,7 @@ impl TrainFailure {
             TrainFailure::Trainer(TrainerError::State(_) | TrainerError::Parameters { .. }) => {
                 report(FailureClass::Data, error_chain(self))
             }
+            TrainFailure::Trainer(TrainerError::Device(_)) => report(FailureClass::Device, error_chain(self)),
             TrainFailure::Trainer(_) | TrainFailure::Exchange(_) | TrainFailure::Order { .. } => {
                 report(FailureClass::Internal, error_chain(self))
             }
