@@ -14,9 +14,25 @@
 typedef int status;
 typedef unsigned long long u64;
 
-static int is(const char *mode) {
-    const char *chosen = getenv("FAKE_CUDA");
-    return chosen && strcmp(chosen, mode) == 0;
+// FAKE_CUDA, or what stands in the file `fake-cuda` of the cache: processes that others start have few variables.
+static const char *chosen_mode(void) {
+    static char text[64];
+    const char *chosen = getenv("FAKE_CUDA"), *cache = getenv("HCRUN_CACHE");
+    if (chosen || text[0] || !cache) return chosen ? chosen : text;
+    char path[512];
+    snprintf(path, sizeof path, "%s/fake-cuda", cache);
+    FILE *file = fopen(path, "r");
+    if (!file || !fgets(text, sizeof text, file)) strcpy(text, "none");
+    if (file) fclose(file);
+    return text;
+}
+static int is(const char *mode) { return strcmp(chosen_mode(), mode) == 0; }
+
+// Whether the mode is `what`, a colon and a number, and that many calls have been.
+static int used_up(const char *what, long *calls) {
+    const char *colon = strchr(chosen_mode(), ':');
+    if (!colon || strncmp(chosen_mode(), what, colon - chosen_mode()) != 0) return 0;
+    return ++*calls > atol(colon + 1);
 }
 
 static void refuse(const char *why) {
@@ -81,6 +97,8 @@ status cuGetExportTable(const void **table, const void *id) {
 }
 status cuGetErrorName(status code, const char **name) {
     *name = code == 200   ? "CUDA_ERROR_INVALID_IMAGE"
+            : code == 214 ? "CUDA_ERROR_ECC_UNCORRECTABLE"
+            : code == 999 ? "CUDA_ERROR_UNKNOWN"
             : code == 209 ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
             : code == 222 ? "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
             : code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS"
@@ -141,7 +159,8 @@ status cuStreamCreate(void **stream, unsigned flags) { return flags == 1 ? made(
 status cuStreamDestroy_v2(void *stream) { return gone(stream); }
 status cuMemAlloc_v2(u64 *address, size_t bytes) {
     context();
-    if (bytes > ((size_t)80 << 30)) return 2;
+    static long allocations;
+    if (bytes > ((size_t)80 << 30) || used_up("out-of-memory-after", &allocations)) return 2;
     void *memory = aligned_alloc(256, (bytes + 255) / 256 * 256);
     memset(memory, 0xA5, bytes);
     *address = (uintptr_t)memory;
@@ -326,6 +345,10 @@ status cuFuncSetAttribute(void *function, int attribute, int value) { return att
 status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz,
                       unsigned shared, void *stream, void **parameters, void **extra) {
     if (x == 0 || y != 1 || z != 1 || ty != 1 || tz != 1 || extra) return 1;
+    static long launches;
+    // Memory that went bad, and a card that is gone: nothing works any more.
+    if (used_up("ecc-after", &launches)) sticky = 214;
+    if (used_up("gone-after", &launches)) sticky = 999;
     struct work *work = next(KERNEL, stream);
     work->grid = x, work->block = threads;
     launched = 1;

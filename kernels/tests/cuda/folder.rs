@@ -43,8 +43,12 @@ impl Folder {
     /// With a `libnvrtc.so.12` too, which [`Self::command`] names.
     pub(crate) fn with_driver_and_compiler() -> Folder {
         let folder = Folder::with_driver(&[]);
-        folder.add("libnvrtc.so.12", include_str!("fake_nvrtc.c"), &[]);
+        folder.add_compiler();
         folder
+    }
+
+    pub(crate) fn add_compiler(&self) {
+        self.add("libnvrtc.so.12", include_str!("fake_nvrtc.c"), &[]);
     }
 
     /// With something else in the driver's place.
