@@ -378,7 +378,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "attention-result-beside-the-last-row",
         "attention.cu",
         "if (first + row >= to.count || column >= to.width) continue;",
-        "if (column >= to.width) continue;",
+        "if (first + row > to.count || column >= to.width) continue;",
     ),
     mutant(
         "attention-elements-beside-the-head",
