@@ -393,12 +393,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "own.width % VECTOR == 0",
     ),
     mutant(
-        "attention-value-of-keys-that-are-not-there",
-        "attention.cu",
-        "load_scalars<SEEN>(lse + scalars, row, length, hc_float(HC_INFINITY), scalar);",
-        "load_scalars<SEEN>(lse + scalars, row, length, 0.0f, scalar);",
-    ),
-    mutant(
         "attention-tiles-of-heads-mixed",
         "attention.cu",
         "const u64 pair = blockIdx.x % pairs;",
