@@ -378,7 +378,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "attention-result-beside-the-last-row",
         "attention.cu",
         "if (first + row >= to.count || column >= to.width) continue;",
-        "if (column >= to.width) continue;",
+        "if (first + row > to.count || column >= to.width) continue;",
     ),
     mutant(
         "attention-elements-beside-the-head",
@@ -391,12 +391,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "attention.cu",
         "own.width % VECTOR == 0 && hc_aligned(array, 16)",
         "own.width % VECTOR == 0",
-    ),
-    mutant(
-        "attention-value-of-keys-that-are-not-there",
-        "attention.cu",
-        "load_scalars<SEEN>(lse + scalars, row, length, hc_float(HC_INFINITY), scalar);",
-        "load_scalars<SEEN>(lse + scalars, row, length, 0.0f, scalar);",
     ),
     mutant(
         "attention-tiles-of-heads-mixed",
