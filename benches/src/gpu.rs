@@ -4,11 +4,12 @@
 //! for PyTorch are inside.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hcrun_kernel_checks::cases;
 use hcrun_kernels::cuda::{Code, CudaDevice, Sources, leave, probe};
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
@@ -24,20 +25,23 @@ mod measured;
 mod peer;
 mod report;
 mod setups;
+mod training;
 mod watch;
 
 use report::{CheckResult, Report};
+use training::{GPT2, SMALL, Shape, TINY};
 use watch::Watch;
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask gpu [--kernels DIR] [--python PATH] [--out DIR] [--limit-s N] [--index N] [--elems N]
-  all kernel checks on a GPU against the CPU, bit for bit, and the time of each kernel against the card's own copy
+usage: cargo xtask gpu [--kernels DIR] [--python PATH] [--out DIR] [--limit-s N] [--index N] [--elems N] [--model NAME]
+  all kernel checks on a GPU against the CPU, a training of GPT-2 124M, and the time of each kernel against the card's copy
   --kernels  folder of cubins, as `cargo xtask kernels` writes it, for machines without NVRTC
-  --python   a Python with torch, whose fused AdamW is measured too
+  --python   a Python with torch, whose fused AdamW and training of the same model are measured too
   --out      where gpu-<card>-<date>.json goes [default: benches/results, else here]
   --limit-s  ends after as many seconds; what did not fit is listed, and it ends with 3 [default: 450]
   --index    which GPU [default: 0]
   --elems    elements of the arena that is measured, at least 4096 [default: 67108864, more than any cache holds]
+  --model    what is trained: gpt2 (GPT-2 124M), tiny (for tests of this command) [default: gpt2]
   without a GPU it says why and ends with 4";
 
 /// Nothing was wrong, but not all that was asked for is known.
@@ -59,6 +63,8 @@ struct Wanted {
     limit: Duration,
     index: u32,
     elems: usize,
+    /// What is trained beside the CPU, and what to be timed.
+    models: [Shape; 2],
 }
 
 pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
@@ -78,12 +84,14 @@ pub(crate) fn run(mut words: Words) -> anyhow::Result<()> {
     if let Some(python) = &wanted.python {
         code = code.with_nvrtc_folders(peer::nvrtc_folders(python));
     }
-    let device = CudaDevice::open(&driver, wanted.index, code)?;
-    let session = Session { index: wanted.index, elems: wanted.elems, report, end, device };
+    let device = Rc::new(CudaDevice::open(&driver, wanted.index, code)?);
+    let session =
+        Session { index: wanted.index, elems: wanted.elems, models: wanted.models, report, end, device };
     *lock(&session.report) =
         Some(Report::new(Machine::this(), session.device.card(), driver.version(), wanted.elems as u64));
     println!("{}, driver for CUDA {}", session.device.card().name, driver.version());
     session.check();
+    session.train(wanted.python.as_deref());
     session.measure(wanted.python.as_deref());
     drop(watch);
     let report = lock(&session.report).take().context("a report")?;
@@ -115,8 +123,15 @@ fn stop(report: &Mutex<Option<Report>>, out: &Path) {
 fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
     let results = root().join("benches/results");
     let out = if results.is_dir() { results } else { env::current_dir().context("this folder")? };
-    let mut wanted =
-        Wanted { kernels: None, python: None, out, limit: LIMIT, index: 0, elems: measured::ELEMS };
+    let mut wanted = Wanted {
+        kernels: None,
+        python: None,
+        out,
+        limit: LIMIT,
+        index: 0,
+        elems: measured::ELEMS,
+        models: [SMALL, GPT2],
+    };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--kernels" => wanted.kernels = Some(words.value("--kernels")?.into()),
@@ -124,6 +139,13 @@ fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
             "--out" => wanted.out = words.value("--out")?.into(),
             "--limit-s" => wanted.limit = Duration::from_secs(words.count("--limit-s")?),
             "--index" => wanted.index = words.value("--index")?.parse().context("--index")?,
+            "--model" => {
+                wanted.models = match words.value("--model")?.as_str() {
+                    "gpt2" => [SMALL, GPT2],
+                    "tiny" => [TINY, TINY],
+                    other => bail!("--model {other}: there are gpt2 and tiny"),
+                };
+            }
             "--elems" => wanted.elems = words.count("--elems")?,
             _ => return Err(words.unknown(&word)),
         }
@@ -134,9 +156,10 @@ fn wanted(words: &mut Words) -> anyhow::Result<Wanted> {
 }
 
 struct Session {
-    device: CudaDevice,
+    device: Rc<CudaDevice>,
     index: u32,
     elems: usize,
+    models: [Shape; 2],
     report: Arc<Mutex<Option<Report>>>,
     end: Instant,
 }
@@ -158,7 +181,7 @@ impl Session {
             }
             self.note(|report| report.running(case.name));
             let start = Instant::now();
-            let result = (case.run)(&self.device).and_then(|()| Ok(self.device.synchronize()?));
+            let result = (case.run)(&*self.device).and_then(|()| Ok(self.device.synchronize()?));
             let error = result.err().map(|error| error.to_string());
             println!("{}  {}", if error.is_none() { "ok  " } else { "FAIL" }, case.name);
             let seconds = start.elapsed().as_secs_f64();
@@ -197,6 +220,44 @@ impl Session {
         });
     }
 
+    /// Before the kernels alone: it is what they are for.
+    fn train(&self, python: Option<&Path>) {
+        let device = || Rc::clone(&self.device) as Rc<dyn Device>;
+        if self.is_over() {
+            return self.note(|report| report.no_time(TRAINING));
+        }
+        self.note(|report| report.running(TRAINING));
+        let [compared, timed] = &self.models;
+        let trained = training::compare(device(), compared).and_then(|()| {
+            let peak = training::peak_flops_per_s(&self.device.card().name);
+            training::measure(device(), timed, peak, self.end)
+        });
+        let (sequences, steps) = (timed.sequences, timed.steps);
+        let peer = match python {
+            None => Err("no Python was named (--python)".to_owned()),
+            Some(_) if self.is_over() => Err("no time was left".to_owned()),
+            Some(python) => {
+                self.note(|report| report.running("torch trains"));
+                let (index, end) = (self.index, self.end);
+                peer::gpt2(python, index, (sequences, steps), end).map_err(|error| format!("{error:#}"))
+            }
+        };
+        self.note(|report| {
+            report.finished();
+            report.peer_trained(peer);
+            match trained {
+                Ok(training) => {
+                    println!("{TRAINING}: {:.0} tokens/s", training.tokens_per_s);
+                    report.trained(training);
+                }
+                Err(error) => {
+                    println!("FAIL  {TRAINING}: {error:#}");
+                    report.failed(TRAINING, &format!("{error:#}"));
+                }
+            }
+        });
+    }
+
     fn timed(
         &self,
         name: &'static str,
@@ -225,6 +286,9 @@ impl Session {
 fn lock(report: &Mutex<Option<Report>>) -> MutexGuard<'_, Option<Report>> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A small GPT beside the CPU's, then GPT-2's smallest.
+const TRAINING: &str = "training";
 
 /// Under eight minutes, with time to start and to write.
 const LIMIT: Duration = Duration::from_secs(450);

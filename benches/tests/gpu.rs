@@ -24,10 +24,12 @@ fn machine() -> Folder {
     folder
 }
 
-/// With an arena that is small enough to emulate.
+/// With an arena and a model that are small enough to emulate.
 fn gpu(folder: &Folder, mode: &str, limit_s: &str, variable: (&str, &str)) -> Output {
     let mut command = folder.command(env!("CARGO_BIN_EXE_hcrun-benches"), mode);
-    command.args(["gpu", "--elems", "8192", "--limit-s", limit_s, "--kernels"]).arg(folder.path());
+    command
+        .args(["gpu", "--elems", "8192", "--model", "tiny", "--limit-s", limit_s, "--kernels"])
+        .arg(folder.path());
     command.arg("--out").arg(out(folder)).env(variable.0, variable.1).output().unwrap()
 }
 
@@ -64,6 +66,7 @@ fn all_is_checked_and_every_kernel_measured() {
         assert!(kernel["bytes"].as_u64().unwrap() > 0, "{kernel}");
         assert!(!kernel["counted"].as_str().unwrap().is_empty(), "{kernel}");
     }
+    assert!(report["training"]["tokens_per_s"].as_f64().unwrap() > 0.0, "{}", report["training"]);
     assert!(
         report["failed"].as_array().unwrap().is_empty() && report["no_time"].as_array().unwrap().is_empty()
     );

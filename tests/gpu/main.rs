@@ -78,7 +78,7 @@ fn assert_close(left: &[f64], right: &[f64]) {
 }
 
 fn text() -> Job {
-    let mut job = Job::text().train("steps = 6\nevaluate_every = 3\ncheckpoint_every = 2");
+    let mut job = Job::text().train("steps = 6\nevaluate_every = 3\ncheckpoint_every = 2\nmatmul = \"bf16\"");
     job.head = job
         .head
         .replace("workers = { private = 2, public = 2 }\n", "workers = { processors = 1, gpus = 1 }\n");
@@ -86,7 +86,8 @@ fn text() -> Job {
 }
 
 fn table() -> Job {
-    let mut job = Job::tables().train("steps = 12\nevaluate_every = 6\ncheckpoint_every = 4");
+    let mut job =
+        Job::tables().train("steps = 12\nevaluate_every = 6\ncheckpoint_every = 4\nmatmul = \"bf16\"");
     job.head = job
         .head
         .replace("workers = { private = 2, public = 2 }\n", "workers = { processors = 1, gpus = 1 }\n");
@@ -122,6 +123,13 @@ fn a_run_goes_on_on_other_devices() {
     let on_processors = ["--set", "workers.processors=2", "--set", "workers.gpus=0"];
     scene.hcrun(&[&resume[..], &on_processors].concat()).succeed();
     assert_close(&whole, &losses(&scene.lab.run()));
+}
+
+#[test]
+fn what_is_computed_does_not_silently_depend_on_the_device() {
+    let scene = Scene::new(table());
+    let refused = scene.run(1, 1, &["train.matmul=f32"]).fail(5);
+    assert!(refused.stderr.contains("train.matmul"), "{refused}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use hcrun_kernels::cuda::{Card, DriverVersion};
 use serde::Serialize;
 
 use super::measured::Rate;
+use super::training::Training;
 use crate::machine::Machine;
 
 #[derive(Serialize, Clone)]
@@ -23,6 +24,9 @@ pub(super) struct Report {
     copy: Option<Measured>,
     kernels: Vec<Measured>,
     torch_fused_adamw: Peer,
+    /// GPT-2 124M; None until it was its turn.
+    training: Option<Training>,
+    torch_training: Peer,
     /// What the card must reach, where it is said for it.
     pub(super) bounds: Vec<Bound>,
     /// For which no time was left.
@@ -102,6 +106,8 @@ impl Report {
             copy: None,
             kernels: Vec::new(),
             torch_fused_adamw: Peer::NotRun("it was not its turn yet".to_owned()),
+            training: None,
+            torch_training: Peer::NotRun("it was not its turn yet".to_owned()),
             bounds: Vec::new(),
             no_time: Vec::new(),
             failed: Vec::new(),
@@ -155,6 +161,14 @@ impl Report {
 
     pub(super) fn peer(&mut self, peer: Result<serde_json::Value, String>) {
         self.torch_fused_adamw = peer.map_or_else(Peer::NotRun, Peer::Measured);
+    }
+
+    pub(super) fn trained(&mut self, training: Training) {
+        self.training = Some(training);
+    }
+
+    pub(super) fn peer_trained(&mut self, peer: Result<serde_json::Value, String>) {
+        self.torch_training = peer.map_or_else(Peer::NotRun, Peer::Measured);
     }
 
     /// What must not be: other bits, an error, a bound not reached.

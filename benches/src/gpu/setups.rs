@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 mod attention;
 mod by_name;
+mod model;
 mod norm;
 mod privacy;
 mod select;
@@ -62,6 +63,10 @@ pub(super) fn setup(device: &dyn Device, kernel: &'static Kernel, elems: usize) 
     let memory = Memory::new(device);
     let special = match kernel.file {
         "attention.cu" => attention::setup(memory, kernel, elems)?,
+        "linear.cu" | "embedding.cu" | "loss.cu" => model::setup(memory, kernel.name, elems)?,
+        "rows.cu" if described(kernel.name)?.bytes_per_elem == 0.0 => {
+            model::setup(memory, kernel.name, elems)?
+        }
         "norm.cu" => norm::setup(memory, kernel.name, elems)?,
         "select.cu" => select::setup(memory, kernel.name, elems)?,
         "privacy.cu" => privacy::setup(memory, kernel.name, elems)?,

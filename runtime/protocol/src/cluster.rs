@@ -152,9 +152,13 @@ pub struct Pool {
 }
 
 impl Pool {
+    pub fn has_gpus(&self) -> bool {
+        self.device != CPU
+    }
+
     /// What a worker of this pool computes on: the CPU, or the GPU that its slot has on its node.
     pub fn device_of(&self, slot: &SlotId) -> AssignedDevice {
-        if self.device == default_device() {
+        if !self.has_gpus() {
             return AssignedDevice::Cpu;
         }
         let on_node = self.devices_per_node.filter(|count| *count > 0).unwrap_or(u16::MAX);
@@ -162,8 +166,11 @@ impl Pool {
     }
 }
 
+/// The device of pools whose workers compute on processors.
+const CPU: &str = "cpu";
+
 fn default_device() -> String {
-    "cpu".to_owned()
+    CPU.to_owned()
 }
 
 fn default_reachable() -> bool {

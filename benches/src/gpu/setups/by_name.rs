@@ -42,7 +42,11 @@ fn argument(
         ("payloads", "u32") => return Ok(Some(Argument::U32(PAYLOADS))),
         ("stride", "u64") => return Ok(Some(Argument::U64(stride(kernel, elems)?))),
         ("own_at", "u32") => return Ok(Some(Argument::U32(1))),
+        ("add", "u32") => return Ok(Some(Argument::U32(0))),
         ("divisor", "f32") => return Ok(Some(Argument::F32(4.0))),
+        // Results of activations, which differ from what they are computed of.
+        ("y" | "dx", "*u16") => memory.repeated::<u16>(2 * elems, &[0; 1024])?.value(),
+        ("words", "*u32") => memory.filled::<u32>(elems)?.value(),
         // Not part of the manifest's bytes.
         ("copy", "*u16") => return Ok(Some(Argument::Address(0))),
         ("step", "*u32") => memory.written(&step())?.value(),
@@ -99,5 +103,7 @@ fn codec(kernel: &Kernel) -> anyhow::Result<Codec> {
     found.map(|(_, codec)| codec).with_context(|| format!("{} names no codec", kernel.name))
 }
 
-const AS_LONG_AS_THE_ARENA: [&str; 9] =
-    ["params", "first", "second", "out", "anchor", "velocity", "values", "residual", "decoded"];
+const AS_LONG_AS_THE_ARENA: [&str; 13] = [
+    "params", "first", "second", "out", "anchor", "velocity", "values", "residual", "decoded", "x", "a", "b",
+    "dy",
+];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hcrun_net::identity::{Authority, Identity, Peer, PeerName, ThrowAwayAuthority, ZoneRoots};
 use hcrun_net::join::JoinServer;
-use hcrun_protocol::control::AssignedDevice;
+use hcrun_protocol::cluster::Pool;
 use hcrun_protocol::job::Data;
 use hcrun_protocol::{JobId, SlotId, ZoneId};
 
@@ -113,10 +113,7 @@ pub(super) fn starts(
             bundle: absolute(bundles[&worker.slot].clone()),
             files: held,
             log: dir.log(&worker.slot.to_string()),
-            gpu: prepared
-                .cluster
-                .pool(&worker.slot.pool)
-                .is_some_and(|pool| pool.device_of(&worker.slot) != AssignedDevice::Cpu),
+            gpu: prepared.cluster.pool(&worker.slot.pool).is_some_and(Pool::has_gpus),
         });
     }
     Ok(starts)

@@ -70,7 +70,7 @@ const TRAIN: &[Key] = keys! {
     "betas" Kind::Pair(&Kind::Number), Some("[0.9, 0.999]"), "Decay of the moments of `adam` and `adamw`; PyTorch's values. A lower second one (0.95) forgets a bad batch sooner.";
     "epsilon" Kind::Number, Some("1e-8"), "Of `adam` and `adamw`; PyTorch's value. Rarely a reason to change it.";
     "clip" Kind::Number, Some("0"), "Largest global norm of a gradient; 0 switches clipping off, so that an update is what the optimizer's definition says. 1 is usual for `gpt`.";
-    "matmul" Kind::Words(&["f32", "bf16"]), Some("\"f32\""), "What the factors of the linear layers' matrix products are rounded to; sums, parameters and everything else stay f32. `bf16` is for CPUs with AVX-512 BF16, others compute it without that instruction; compare the loss with that of `f32`.";
+    "matmul" Kind::Words(&["f32", "bf16"]), Some("\"f32\""), "What the factors of the linear layers' matrix products are rounded to; on a CPU sums, parameters and everything else stay f32. `bf16` is for GPUs, which also keep activations in it, and CPUs with AVX-512 BF16, others compute it without that instruction; compare the loss with that of `f32`.";
     "batch" U32, None, "Samples of one global batch, over all workers. It does not grow with the workers, so their number does not change the training. Each zone needs enough samples per step for `policy.min_contributors`.";
     "accumulation" U32, Some("1"), "Micro-batches a worker's part is computed in; bounds activation memory. Raise it when a worker runs out of memory; sums are the same within rounding.";
     "steps" COUNT, None, "Optimizer steps.";

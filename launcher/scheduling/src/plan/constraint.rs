@@ -33,6 +33,10 @@ pub enum Constraint {
     UnknownPool { pool: PoolId, pools: String },
     #[error("{wanted} workers are asked of pool `{pool}`, which has {slots} slots")]
     TooFewSlots { pool: PoolId, wanted: u16, slots: u16 },
+    #[error(
+        "workers of pool `{pool}` compute on GPUs, whose matrix products have factors of bf16, and train.matmul is \"f32\""
+    )]
+    Precision { pool: PoolId },
     #[error(transparent)]
     Residency(#[from] ResidencyError),
     #[error("shard `{shard}` has no manifest")]
@@ -77,6 +81,7 @@ impl Constraint {
             Constraint::UnknownPool { pool, .. } | Constraint::TooFewSlots { pool, .. } => {
                 Some(format!("workers.{pool}"))
             }
+            Constraint::Precision { .. } => Some("train.matmul".to_owned()),
             Constraint::NothingHeldOut { .. } => Some("data.held_out".to_owned()),
             Constraint::FewWorkers { .. } | Constraint::FewContributors { .. } => {
                 Some("policy.min_contributors".to_owned())
@@ -102,6 +107,11 @@ impl Constraint {
             Constraint::UnknownPool { .. } => "name a pool of the cluster under `workers`".to_owned(),
             Constraint::TooFewSlots { pool, slots, .. } => {
                 format!("ask `{pool}` for at most {slots} workers, or raise its slots in the cluster file")
+            }
+            Constraint::Precision { pool } => {
+                format!(
+                    "set train.matmul = \"bf16\", or `device = \"cpu\"` in pool `{pool}` of the cluster file"
+                )
             }
             Constraint::Residency(_) => "correct the shard's sensitivity, home or allowed_zones".to_owned(),
             Constraint::NoManifest { .. } => "run `hcrun shard index` in the shard's home zone".to_owned(),

@@ -5,7 +5,7 @@
 //! can be dealt to any of its workers, which is what evens the load. Disk is cheaper than waiting.
 
 use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Trust};
-use hcrun_protocol::job::Job;
+use hcrun_protocol::job::{Job, Matmul};
 use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::placement::{PlacedShard, PlacedWorker, Placement};
 use hcrun_protocol::residency::{Rule, allowed_zones};
@@ -80,6 +80,9 @@ fn check_counts(job: &Job, cluster: &Cluster) -> Result<(), Infeasible> {
             Some(pool) if pool.slots < *wanted => {
                 let (wanted, slots) = (*wanted, pool.slots);
                 binding.push(Constraint::TooFewSlots { pool: name.clone(), wanted, slots });
+            }
+            Some(pool) if *wanted > 0 && pool.has_gpus() && job.train.matmul != Matmul::Bf16 => {
+                binding.push(Constraint::Precision { pool: name.clone() });
             }
             Some(_) => {}
         }
