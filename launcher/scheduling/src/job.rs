@@ -133,8 +133,10 @@ pub struct JobSpec {
     pub kinds: Vec<String>,
     /// What its workers exchange; none: not known, and then not paid for.
     pub exchange: Option<Exchange>,
-    /// Of one checkpoint.
+    /// Of one checkpoint; it goes to the home of the shards.
     pub checkpoint_bytes: u64,
+    /// Of all its shards together; they are in the home of the first one that has a home.
+    pub data_bytes: u64,
     /// Exactly these devices of each pool; empty: devices of any of its pools.
     pub parts: Vec<(PoolIndex, u32)>,
 }
@@ -163,6 +165,7 @@ impl JobSpec {
             kinds: Vec::new(),
             exchange: None,
             checkpoint_bytes: 0,
+            data_bytes: 0,
             parts: Vec::new(),
         }
     }
@@ -176,6 +179,11 @@ impl JobSpec {
     ) -> JobSpec {
         let devices = parts.iter().map(|part| part.1).sum();
         JobSpec { parts, ..JobSpec::rigid(id, submit, devices, duration) }
+    }
+
+    /// Whether anything is known of what it sends: without that its egress is unknown, not nothing.
+    pub fn names_bytes(&self) -> bool {
+        self.exchange.is_some() || self.checkpoint_bytes > 0 || self.data_bytes > 0
     }
 
     /// The same job, submitted at another time; its deadline moves with it.

@@ -2,6 +2,7 @@
 
 use hcrun_protocol::time::{Span, Time};
 
+use crate::fleet::ZoneIndex;
 use crate::state::{Phase, State};
 use crate::work::Rate;
 
@@ -39,6 +40,8 @@ pub struct Outcome {
     pub decisions: u64,
     /// Device microseconds to be paid for, by pool: for [`crate::costs::bill`].
     pub billed: Vec<u128>,
+    /// Bytes that left a zone in a month, by month: for [`crate::costs::bill`]. None unless all jobs name their bytes.
+    pub sent: Option<Vec<(ZoneIndex, u32, u64)>>,
     /// Starts of jobs where their data may not be, counted apart from the state that refuses them.
     pub violations: u64,
 }
@@ -60,8 +63,9 @@ impl Outcome {
         let jobs: Vec<JobOutcome> = jobs.collect();
         let ends = jobs.iter().filter(|job| !job.refused).filter_map(|job| job.end);
         let makespan = ends.max().unwrap_or(Time::ZERO).since(Time::ZERO);
-        let billed = state.billed().to_vec();
-        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions, billed, violations }
+        let (billed, devices) = (state.billed().to_vec(), state.fleet.devices());
+        let sent = state.jobs().iter().all(|job| job.spec.names_bytes()).then(|| state.sent());
+        Outcome { jobs, makespan, busy, devices, decisions, billed, sent, violations }
     }
 
     /// Of completed jobs, shortest first.

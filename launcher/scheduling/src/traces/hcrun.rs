@@ -2,13 +2,21 @@
 //!
 //! One row per job. Times are seconds since the first submission; `pools` is what the job wants of each pool, as
 //! `private=2;public=1`; `fleet` is what there was, as `private=1x4;public=1x4` (nodes x devices).
+//!
+//! Columns that may be there say what a job sends between zones, for simulations on fleets whose egress costs something: `home`
+//! (the zone of its data and checkpoints), `data_bytes`, `checkpoint_bytes`, and of its exchange `parameters` (elements),
+//! `codec`, `interval` (steps) and `step` (seconds). Where a field is empty nothing is known.
 
-use hcrun_protocol::ZoneId;
 use hcrun_protocol::cluster::{Terms, Trust, Zone};
+use hcrun_protocol::dtype::Codec;
+use hcrun_protocol::job::Shard;
+use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::time::{Span, Time};
+use hcrun_protocol::{ShardId, ZoneId};
 
 use super::TraceError;
 use super::table::{Row, Table, TableError};
+use crate::costs::{Every, Exchange};
 use crate::fleet::{Fleet, Kind, Pool, ZoneIndex};
 use crate::job::{Class, JobSpec, Workload};
 use crate::work::Work;
@@ -31,6 +39,9 @@ pub const COLUMNS: [&str; 15] = [
     "strategy",
     "fleet",
 ];
+
+const OPTIONAL: [&str; 7] =
+    ["home", "data_bytes", "checkpoint_bytes", "parameters", "codec", "interval", "step"];
 
 /// One job as it really went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +66,7 @@ pub struct Recording {
 
 /// The jobs as any fleet can run them: their devices without the pools that these were in.
 pub(super) fn read(text: &str) -> Result<Workload, TraceError> {
-    let mut jobs = recording(text)?.workload.into_jobs();
+    let mut jobs = rows(text)?.workload.into_jobs();
     jobs.iter_mut().for_each(|job| job.parts.clear());
     Ok(Workload::new(jobs)?)
 }
@@ -65,8 +76,15 @@ pub(super) fn read(text: &str) -> Result<Workload, TraceError> {
 /// # Errors
 /// The first line that cannot be understood, or rows of different queues.
 pub fn recording(text: &str) -> Result<Recording, TraceError> {
+    let mut recording = rows(text)?;
+    // Its fleet has no zones to tell apart.
+    recording.workload.jobs_mut().for_each(|job| job.shards.clear());
+    Ok(recording)
+}
+
+fn rows(text: &str) -> Result<Recording, TraceError> {
     let mut queue: Option<(String, String, Fleet)> = None;
-    let rows = Table::new(text, &COLUMNS, &[])?.rows(|row| {
+    let rows = Table::new(text, &COLUMNS, &OPTIONAL)?.rows(|row| {
         let (strategy, fleet) = (row.text("strategy").to_owned(), row.text("fleet").to_owned());
         if queue.is_none() {
             queue = Some((strategy.clone(), fleet.clone(), read_fleet(row)?));
@@ -103,7 +121,36 @@ fn job(row: &Row<'_>, fleet: &Fleet) -> Result<JobSpec, TableError> {
     (job.start_overhead, job.stop_overhead) = (span("startup")?, span("stop")?);
     job.model = row.text("name").to_owned();
     job.class = class(row)?;
+    bytes(row, &mut job)?;
     Ok(job)
+}
+
+/// What the job sends, as far as the row says it.
+fn bytes(row: &Row<'_>, job: &mut JobSpec) -> Result<(), TableError> {
+    let says = |column| !row.text(column).is_empty();
+    let count = |column| match says(column) {
+        true => row.parse(column, "a whole number", |_: &u64| true).map(Some),
+        false => Ok(None),
+    };
+    job.data_bytes = count("data_bytes")?.unwrap_or(0);
+    job.checkpoint_bytes = count("checkpoint_bytes")?.unwrap_or(0);
+    if says("home") {
+        let home = ZoneId::new(row.text("home")).map_err(|_| row.wrong("home", "the name of a zone"))?;
+        let id = ShardId::new("data").expect("a literal name");
+        let (path, allowed_zones) = (None, Vec::new());
+        let sensitivity = Sensitivity::Public;
+        job.shards = vec![Shard { id, path, sensitivity, home: Some(home), allowed_zones }];
+    }
+    let Some(parameters) = count("parameters")?.filter(|parameters| *parameters > 0) else { return Ok(()) };
+    let elems = usize::try_from(parameters).map_err(|_| row.wrong("parameters", "a number of parameters"))?;
+    let codec = Codec::ALL.into_iter().find(|codec| codec.name() == row.text("codec"));
+    let codec = codec.ok_or_else(|| row.wrong("codec", "one of none, bf16, f16, int8, int4"))?;
+    let interval: u32 =
+        row.parse("interval", "a number of steps, at least one", |interval: &u32| *interval > 0)?;
+    let every = if interval == 1 { Every::Step } else { Every::Steps(interval) };
+    let step = Span(row.micros("step", 1e6)?.max(1));
+    job.exchange = Some(Exchange { elems, codec, every, step });
+    Ok(())
 }
 
 fn class(row: &Row<'_>) -> Result<Class, TableError> {
@@ -175,6 +222,33 @@ mod tests {
         assert_eq!((second.class, second.devices.requested), (Class::Guaranteed, 2));
         assert_eq!((recording.real[1].end, recording.real[1].preemptions), (Time(16_000_000), 1));
         assert!(read(GOOD).unwrap().jobs().iter().all(|job| job.parts.is_empty()));
+    }
+
+    #[test]
+    fn rows_may_say_what_jobs_send() {
+        let (header, rows) = GOOD.split_once('\n').unwrap();
+        let rows: Vec<&str> = rows.lines().collect();
+        let text = format!(
+            "{header},home,data_bytes,checkpoint_bytes,parameters,codec,interval,step\n{},lab,7,8,1000,bf16,10,0.5\n{},,,,,,,\n",
+            rows[0], rows[1]
+        );
+        let [first, second] = read(&text).unwrap().into_jobs().try_into().unwrap();
+        assert_eq!((first.data_bytes, first.checkpoint_bytes), (7, 8));
+        assert_eq!(first.shards[0].home.as_ref().unwrap().as_str(), "lab");
+        let step = Span(500_000);
+        let exchange = Exchange { elems: 1_000, codec: Codec::Bf16, every: Every::Steps(10), step };
+        assert_eq!(first.exchange, Some(exchange));
+        assert!(first.names_bytes() && !second.names_bytes());
+        assert!(recording(&text).unwrap().workload.jobs()[0].shards.is_empty());
+        for (from, to, expected) in [
+            ("bf16", "zip", "line 2, column `codec`: `zip`"),
+            (",10,0.5", ",0,0.5", "line 2, column `interval`: `0`"),
+            (",7,8", ",x,8", "line 2, column `data_bytes`: `x`"),
+            ("lab", "L b", "line 2, column `home`: `L b`"),
+        ] {
+            let error = read(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test]
