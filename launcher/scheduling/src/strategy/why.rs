@@ -112,6 +112,11 @@ impl Strategy {
     /// Why `index` is where it is. Decides nothing.
     pub fn why(&mut self, state: &State, index: JobIndex) -> Why {
         let job = state.job(index);
+        // A job that is still to come has not been told its pools yet.
+        let allowed_pools = match job.phase {
+            Phase::Future => job.spec.allowed_pools(&state.fleet).unwrap_or(PoolSet::NONE),
+            _ => job.pools,
+        };
         let want = self.size.size(state, index, job);
         let allowed = want.map(|want| Want { pools: want.pools.and(job.pools), ..want });
         let usable =
@@ -140,7 +145,7 @@ impl Strategy {
             position: waits
                 .then(|| self.line(state).iter().position(|other| *other == index).unwrap_or(0) + 1),
             waiting: state.waiting_count(),
-            pools: pool_views(state, job, usable.ok()),
+            pools: pool_views(state, allowed_pools, usable.ok().filter(|_| waits)),
             enough_free: usable.ok().filter(|_| waits).and_then(|want| enough_free(state, want)),
         }
     }
@@ -200,10 +205,10 @@ fn holders(state: &State, want: Want) -> Vec<Holder> {
         .collect()
 }
 
-fn pool_views(state: &State, job: &Job, usable: Option<Want>) -> Vec<PoolView> {
+fn pool_views(state: &State, allowed: PoolSet, usable: Option<Want>) -> Vec<PoolView> {
     let fleet = &state.fleet;
     let excluded = |index: PoolIndex| match usable {
-        _ if !job.pools.contains(index) => {
+        _ if !allowed.contains(index) => {
             Some("its zone may not hold the job's data, or its devices are of another model")
         }
         Some(want) if !want.pools.contains(index) => Some("not to be used on these terms now"),
@@ -244,7 +249,7 @@ fn seconds(time: Time) -> f64 {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Answer::NotSubmitted { submit_s } => write!(f, "it is not submitted before {submit_s:.0} s"),
+            Answer::NotSubmitted { submit_s } => write!(f, "it is not submitted until {submit_s:.0} s"),
             Answer::Runs { since_s, devices, starts } => {
                 write!(f, "it runs on {devices} devices since {since_s:.0} s (start {starts})")
             }
