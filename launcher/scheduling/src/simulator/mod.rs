@@ -33,6 +33,10 @@ pub trait Observer {
     fn decided(&mut self, _state: &State, _decisions: &[Decision]) {}
     /// All that happens at this instant has happened.
     fn settled(&mut self, _state: &State) {}
+    /// Whether nobody wants the rest any more; asked before each event.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 impl Observer for () {}
@@ -55,12 +59,15 @@ pub enum SimulationError {
         "{strategy} comes to no end: {left} jobs are left, and none was done for {MAX_IDLE} decisions or 3,000 years"
     )]
     Endless { strategy: &'static str, left: usize },
+    /// [`Observer::stops`] said so.
+    #[error("{strategy} was stopped before its end")]
+    Stopped { strategy: &'static str },
 }
 
 /// Runs `workload` to its end. Jobs are held to their requests unless the strategy is elastic.
 ///
 /// # Errors
-/// If jobs are left that the strategy never starts.
+/// If jobs are left that the strategy never starts, or the observer stops.
 pub fn simulate(
     fleet: &Arc<Fleet>,
     workload: Workload,
@@ -178,6 +185,9 @@ impl<'a> Simulation<'a> {
         while let Some(now) = self.next_event(strategy) {
             if now > self.until && self.until < LAST {
                 return Ok(());
+            }
+            if observer.stops() {
+                return Err(SimulationError::Stopped { strategy: strategy.name });
             }
             if now > LAST || self.idle > MAX_IDLE {
                 let left = self.state.waiting_count() + self.state.running_count();
