@@ -311,11 +311,11 @@ pub struct LabArgs {
     /// Columns of a trace of the format `csv`, as NAME=COLUMN: `submit=arrival,duration=run_s,gpus=n`
     #[arg(long, value_name = "NAME=COLUMN,…")]
     pub columns: Option<String>,
-    /// The cluster: a cluster file, `pool:64` for 64 devices without topology or costs, or `nodes:8x8` for 8 nodes of
-    /// 8 devices
+    /// The cluster: a cluster file, `pool:64` for 64 devices without topology or costs, `nodes:8x8` for 8 nodes of
+    /// 8 devices, or `openb:FOLDER` for the nodes of Alibaba's list
     #[arg(
         long,
-        value_name = "FILE|pool:N|nodes:NxM",
+        value_name = "FILE|pool:N|nodes:NxM|openb:FOLDER",
         env = "HCRUN_CLUSTER",
         required_unless_present = "replay"
     )]
@@ -336,8 +336,8 @@ pub struct LabArgs {
     #[arg(long, value_name = "POOL=FORMAT:SOURCE")]
     pub spot: Vec<String>,
     /// Simulations at a time [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub threads: Option<u16>,
     /// Check every count against the sum of its parts at each event; slow
     #[arg(long)]
     pub check: bool,
@@ -394,6 +394,33 @@ pub struct CompareArgs {
 pub enum PricesVerb {
     /// Name the prices that are old or have no source
     Check(PricesCheckArgs),
+    /// Choose between the pools of a cluster by price, stability, certificates and support
+    Choose(PricesChooseArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PricesChooseArgs {
+    /// The cluster file; its file of prices says what providers take, are certified for and help with
+    #[arg(long, value_name = "FILE", env = "HCRUN_CLUSTER")]
+    pub cluster: PathBuf,
+    /// Only pools with devices of this model
+    #[arg(long, value_name = "MODEL")]
+    pub device: Option<String>,
+    /// Workers of the job: on spot all of them stand still when one is lost
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub workers: u32,
+    /// A certification that the pool's provider must have, as the file of prices writes it (may be repeated)
+    #[arg(long = "require", value_name = "CERTIFICATION")]
+    pub require: Vec<String>,
+    /// The least support tier of the pool's provider
+    #[arg(long, value_name = "TIER")]
+    pub support: Option<u8>,
+    /// How stable a pool is: its history or hazard, as `hcrun simulate --spot` takes it (may be repeated)
+    #[arg(long, value_name = "POOL=FORMAT:SOURCE")]
+    pub spot: Vec<String>,
+    /// Seconds of work that one loss takes: what was done since the last checkpoint, and the start
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub loss_takes: u32,
 }
 
 #[derive(Debug, Args)]

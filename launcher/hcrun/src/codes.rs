@@ -263,6 +263,11 @@ codes! {
         "Entries of the file of prices are older than the limit, dated in the future, or do not say where they come \
          from.",
         "look each of them up again, and write its new date and source";
+    OUTPUT_UNWRITABLE "HC2030" Usage
+        "an output cannot be written",
+        "A file that the command was asked for, or its standard output, cannot be opened, or not all of it could be \
+         written. An old file is as it was.",
+        "name a file in a directory that exists and may be written, on a disk with room";
 
     JOIN_DEADLINE "HC3001" Deadline
         "not all workers joined in time",
