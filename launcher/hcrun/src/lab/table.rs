@@ -97,6 +97,9 @@ impl Document {
 
 fn row(strategy: &'static str, inputs: &Inputs, results: &Results) -> Row {
     let (base, mut row) = (inputs.strategies[0], Row::of(strategy, results));
+    if strategy != base {
+        row.jobs_compared = notes::jobs_compared(strategy, results);
+    }
     for metric in METRICS {
         let values = values(metric, strategy, results);
         if values.is_empty() {
@@ -123,7 +126,7 @@ impl Row {
             figures: BTreeMap::new(),
             intervals: BTreeMap::new(),
             difference: BTreeMap::new(),
-            jobs_compared: notes::jobs_compared(strategy, results),
+            jobs_compared: None,
             failed: failed.map(|(run, why)| Failed { seed: run.seed, why: why.to_owned() }).collect(),
         }
     }
