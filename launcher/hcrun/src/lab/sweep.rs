@@ -129,11 +129,14 @@ pub(crate) fn sweep(
     Ok(collected.results(inputs, interrupts.seen()))
 }
 
+/// What the jobs of one simulation took.
+type Times = Vec<Option<JobTimes>>;
+
 /// One simulation with what is kept of it for a while.
 struct One {
     run: Run,
     drawn: Option<Drawn>,
-    times: Vec<Option<JobTimes>>,
+    times: Times,
 }
 
 /// By strategy and seed.
@@ -144,7 +147,7 @@ struct Collected {
     failed: BTreeMap<(usize, u32), Why>,
     drawn: BTreeMap<usize, Drawn>,
     /// Of seeds that are not complete: for each of their strategies that ended, what jobs took, if it came to its end.
-    open: BTreeMap<u32, BTreeMap<usize, Option<Vec<Option<JobTimes>>>>>,
+    open: BTreeMap<u32, BTreeMap<usize, Option<Times>>>,
 }
 
 impl Collected {
