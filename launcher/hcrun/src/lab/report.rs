@@ -202,9 +202,9 @@ fn costs(inputs: &Inputs, results: &Results) -> String {
     let key = KINDS.iter().map(|(_, name, colour)| {
         format!("<span style=\"margin-right:16px\"><span class=\"key\" style=\"background:{colour}\"></span> {name}</span>")
     });
-    let egress = match mean("usd_egress", inputs.strategies[0]) {
-        Some(_) => "egress by the month's tiers of each account",
-        None => "without egress, since the trace does not say what jobs send",
+    let egress = match results.runs.iter().any(|run| run.sent_bytes.is_some()) {
+        true => "egress by the month's tiers of each account",
+        false => "without egress, since the trace does not say what jobs send",
     };
     let words = format!("Means over seeds, {egress}; what is owned is paid for while it is held.");
     let body = format!(

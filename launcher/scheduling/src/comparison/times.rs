@@ -71,7 +71,7 @@ pub fn beside(times: &[Option<JobTimes>], base: &[Option<JobTimes>]) -> Option<B
         times.iter().zip(base).filter_map(|(job, base)| Some(((*job)?, (*base)?))).collect();
     let (ours, theirs) =
         (Times::of(both.iter().map(|pair| pair.0)), Times::of(both.iter().map(|pair| pair.1)));
-    (!both.is_empty()).then(|| Beside {
+    (!both.is_empty()).then_some(Beside {
         jobs: both.len(),
         avg_jct_s: ours.avg_jct_s - theirs.avg_jct_s,
         p50_jct_s: ours.p50_jct_s - theirs.p50_jct_s,
