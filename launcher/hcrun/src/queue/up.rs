@@ -4,7 +4,7 @@
 //! A decision takes effect in the state at once. In the world a stopped job first writes its checkpoint: a job that was
 //! given its devices is launched when they are really free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,22 +13,22 @@ use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::free::{Allocation, Free};
 use hcrun_scheduling::state::{Phase, Stop};
-use hcrun_scheduling::strategy::{Action, Reason};
+use hcrun_scheduling::strategy::{Action, Pace};
 use hcrun_scheduling::traces::hcrun::fleet_words;
 use hcrun_scheduling::{Decision, Fleet, JobIndex, State, Strategy, Workload};
-use rustix::process::Pid;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::child;
+use super::child::{self, Child};
 use super::course;
 use super::dir::{QueueDir, unwritable};
 use super::live::{self, Costs};
 use super::record;
 use super::store::{Ending, JobRow, JobState, Store};
 use super::submission::wall_clock;
-use crate::codes;
+use super::why;
+use crate::codes::{self, Exit};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::run_dir::{RunDir, files};
@@ -54,6 +54,9 @@ const CLEARED: Span = Span::from_millis(200);
 const MAX_REASONS: usize = 200;
 /// The longest wait without a look at the database.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long jobs may take for their checkpoints when the queue itself has failed.
+const LEAVE: Duration = Duration::from_secs(120);
+const NEXT_ROUND: &str = "it waits for the next round, in which its strategy looks at it";
 
 /// Runs the queue in this process until it is told to end.
 pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Result<ExitCode> {
@@ -80,7 +83,7 @@ pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Resul
     let ended = runtime.block_on(async {
         let listener = queue.listen().and_then(UnixListener::from_std);
         let listener = listener.map_err(|error| unwritable(&queue.path, &error))?;
-        let (exited, exits) = unbounded_channel();
+        let (exited, mut exits) = unbounded_channel();
         let mut up = Up {
             queue,
             store,
@@ -92,12 +95,18 @@ pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Resul
             jobs: BTreeMap::new(),
             pending: Vec::new(),
             later: Vec::new(),
+            aside: BTreeSet::new(),
             clock: Clock { base: wall_clock(), since: Instant::now() },
             wake: None,
+            decided: None,
             exited,
             ending: false,
         };
-        up.run(listener, exits, settings.until_idle).await
+        let ended = up.run(listener, &mut exits, settings.until_idle).await;
+        if ended.is_err() {
+            up.leave_all(&mut exits).await;
+        }
+        ended
     });
     queue.remove_socket();
     drop(lock);
@@ -131,8 +140,12 @@ struct Up<'a> {
     pending: Vec<JobIndex>,
     /// Jobs that are tried again at a time.
     later: Vec<(Time, i64)>,
+    /// Jobs that cannot run as the queue is run now; they wait for the next time it comes up.
+    aside: BTreeSet<i64>,
     clock: Clock,
     wake: Option<Time>,
+    /// When the strategy was asked last.
+    decided: Option<Time>,
     exited: UnboundedSender<(JobIndex, ExitStatus)>,
     ending: bool,
 }
@@ -147,11 +160,15 @@ struct Active {
     /// Why its process was told to stop.
     asked: Option<Asked>,
     reason: String,
+    /// In full, as it is kept.
+    why: Option<String>,
 }
 
 struct Process {
-    pid: Pid,
+    child: Child,
     run: i64,
+    /// With a run that an earlier process began.
+    goes_on: bool,
     allocation: Allocation,
     /// Where its events begin.
     events_from: u64,
@@ -169,7 +186,7 @@ impl Up<'_> {
     async fn run(
         &mut self,
         listener: UnixListener,
-        mut exits: UnboundedReceiver<(JobIndex, ExitStatus)>,
+        exits: &mut UnboundedReceiver<(JobIndex, ExitStatus)>,
         until_idle: bool,
     ) -> Result<()> {
         let failed = |error: std::io::Error| {
@@ -188,6 +205,7 @@ impl Up<'_> {
             let running = self.jobs.values().any(|job| job.process.is_some());
             let idle = until_idle && self.jobs.is_empty() && self.later.is_empty();
             if (self.ending && !running) || idle {
+                self.tell_of_those_aside();
                 return Ok(());
             }
             tokio::select! {
@@ -220,7 +238,9 @@ impl Up<'_> {
                 (Some(index), _) if row.cancel => self.cancel(index)?,
                 (Some(_), _) => {}
                 (None, Some(at)) if at > now && !row.cancel => {}
+                (None, None) if self.aside.contains(&row.id) && !row.cancel => {}
                 _ => {
+                    self.aside.remove(&row.id);
                     self.later.retain(|(_, id)| *id != row.id);
                     self.take_in(&row)?;
                 }
@@ -246,7 +266,7 @@ impl Up<'_> {
         }
         let spec = match live::spec(row, &self.state.fleet, self.costs) {
             Ok(spec) => spec,
-            Err(why) => return self.store.set_end(row.id, JobState::Refused, now, None, &why),
+            Err(why) => return self.set_aside(row.id, &row.name, &why),
         };
         let measured = course::measured(&self.store.runs(row.id)?);
         let course = measured.course(spec.devices.requested);
@@ -262,24 +282,32 @@ impl Up<'_> {
             process: None,
             asked: None,
             reason: row.reason.clone(),
+            why: None,
         };
         self.jobs.insert(index, active);
         Ok(())
     }
 
     fn decide(&mut self) -> Result<()> {
+        let now = self.state.now();
+        let is_round = self.wake.is_some_and(|wake| wake <= now);
+        if is_round || !matches!(self.strategy.pace, Pace::Rounds(_)) {
+            self.ask_strategy()?;
+            self.decided = Some(now);
+        }
+        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
+        self.wake = if active { self.strategy.next_wake(&self.state) } else { None };
+        self.explain()
+    }
+
+    fn ask_strategy(&mut self) -> Result<()> {
         let decisions = self.strategy.decide(&self.state);
         self.state.forget_changes();
         // What one job gives back another may take.
         for decision in &decisions {
             self.release(decision)?;
         }
-        for decision in decisions {
-            self.apply(decision)?;
-        }
-        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
-        self.wake = if active { self.strategy.next_wake(&self.state) } else { None };
-        self.explain()
+        decisions.into_iter().try_for_each(|decision| self.apply(decision))
     }
 
     fn release(&mut self, decision: &Decision) -> Result<()> {
@@ -288,22 +316,21 @@ impl Up<'_> {
             Action::Move(_) => Stop::Moved,
             Action::Refuse | Action::Start(_) => return Ok(()),
         };
-        let reason = self.words(&decision.reason);
+        let reason = decision.reason.in_words(&self.state);
         self.state.stop(decision.job, why);
         self.take_back(decision.job, &reason)
     }
 
     fn apply(&mut self, decision: Decision) -> Result<()> {
         let Decision { job, action, reason } = decision;
-        let reason = self.words(&reason);
+        let reason = reason.in_words(&self.state);
         match action {
             Action::Refuse => {
-                self.output.warn(&format!(
-                    "job #{} is refused: {reason}",
-                    self.jobs.get(&job).map_or(0, |job| job.id)
-                ));
                 self.state.refuse(job);
-                self.close(job, JobState::Refused, None, &reason)
+                match self.jobs.remove(&job) {
+                    Some(job) => self.set_aside(job.id, &job.name, &reason),
+                    None => Ok(()),
+                }
             }
             Action::Stop => Ok(()),
             Action::Start(allocation) | Action::Move(allocation) => {
@@ -311,6 +338,24 @@ impl Up<'_> {
                 self.give(job, allocation, reason);
                 Ok(())
             }
+        }
+    }
+
+    /// A job cannot run on this cluster, or not under this strategy. Either may be a mistake: it waits for others.
+    fn set_aside(&mut self, id: i64, name: &str, why: &str) -> Result<()> {
+        let reason = format!("it cannot run on this cluster under {}: {why}", self.strategy.name);
+        self.output.warn(&format!("job {id} ({name}) waits for another `hcrun up`: {reason}"));
+        self.aside.insert(id);
+        self.store.set_whys(&[(id, reason, None)])
+    }
+
+    fn tell_of_those_aside(&self) {
+        if !self.aside.is_empty() {
+            let jobs: Vec<String> = self.aside.iter().map(i64::to_string).collect();
+            self.output.note(&format!(
+                "still waiting, for another cluster or strategy: {}; `hcrun ps` says why",
+                jobs.join(", ")
+            ));
         }
     }
 
@@ -336,7 +381,7 @@ impl Up<'_> {
         let Some(process) = &job.process else { return Ok(()) };
         // A second signal would mean at once.
         if job.asked.replace(why).is_none() {
-            child::ask_to_stop(process.pid);
+            child::ask_to_stop(process.child.pid);
             self.store.ask_to_stop(process.run, now, reason)?;
             self.store.set_state(job.id, JobState::Stopping, now, reason)?;
             self.output.note(&format!("job {} ({}): told to stop, {reason}", job.id, job.name));
@@ -383,11 +428,12 @@ impl Up<'_> {
         let events_from = goes_on.as_ref().map_or(0, course::events_length);
         let run = self.store.launch(job.id, now, reason)?;
         match child::start(self.queue, job.id, goes_on.as_ref(), index, &self.exited) {
-            Ok(pid) => {
+            Ok(child) => {
                 self.output.note(&format!("job {} ({}): starts, {reason}", job.id, job.name));
                 self.held.take(&self.state.fleet, &allocation);
-                job.process = Some(Process { pid, run, allocation, events_from });
-                (job.asked, job.given) = (None, None);
+                let goes_on = goes_on.is_some();
+                job.process = Some(Process { child, run, goes_on, allocation, events_from });
+                (job.asked, job.given, job.why) = (None, None, None);
                 job.reason.clear();
                 Ok(())
             }
@@ -442,16 +488,28 @@ impl Up<'_> {
                 self.leave(index);
                 self.close(index, JobState::Cancelled, code, "its run was stopped by hand")
             }
-            _ if unlucky => {
-                let why = child::failure(self.queue, id);
-                self.infrastructure_failed(index, code, &why)
-            }
             _ => {
-                self.leave(index);
-                let why = child::failure(self.queue, id);
-                self.close(index, JobState::Failed, code, &why)
+                let why = child::failure(self.queue, id, process.child.log_from);
+                let why = match process.goes_on && ready.is_none() {
+                    true => format!("it cannot go on from its last checkpoint: {why}"),
+                    false => why,
+                };
+                self.on_failure(index, code, unlucky, &why)
             }
         }
+    }
+
+    fn on_failure(&mut self, index: JobIndex, code: Option<i32>, unlucky: bool, why: &str) -> Result<()> {
+        if unlucky {
+            return self.infrastructure_failed(index, code, why);
+        }
+        self.leave(index);
+        if code != Some(Exit::Infeasible.code().into()) {
+            return self.close(index, JobState::Failed, code, why);
+        }
+        let Some(job) = self.jobs.remove(&index) else { return Ok(()) };
+        self.store.set_state(job.id, JobState::Waiting, self.state.now(), why)?;
+        self.set_aside(job.id, &job.name, why)
     }
 
     /// Tries again after a while, a few times.
@@ -498,7 +556,7 @@ impl Up<'_> {
             self.jobs
                 .values()
                 .filter_map(|job| job.process.as_ref())
-                .for_each(|process| child::kill(process.pid));
+                .for_each(|process| child::kill(process.child.pid));
             return Ok(());
         }
         self.output.note("stopping all jobs with checkpoints; once more ends them at once");
@@ -519,24 +577,35 @@ impl Up<'_> {
             .iter()
             .filter(|(index, job)| self.state.job(**index).phase == Phase::Waiting && job.process.is_none());
         let waiting: Vec<JobIndex> = waiting.map(|(index, _)| *index).take(MAX_REASONS).collect();
+        let mut changed = Vec::new();
         for index in waiting {
-            let why = self.strategy.why(&self.state, index).answer.to_string();
+            let job = self.state.job(index);
+            // Its strategy has not heard of it.
+            let (reason, why) = if self.decided.is_none_or(|decided| decided < job.since) {
+                (NEXT_ROUND.to_owned(), None)
+            } else {
+                let why = self.strategy.why(&self.state, index);
+                (why.answer.to_string(), Some(why::keep(why)))
+            };
             let Some(job) = self.jobs.get_mut(&index) else { continue };
-            if job.reason != why {
-                self.store.set_reason(job.id, &why)?;
-                job.reason = why;
+            if (&job.reason, &job.why) != (&reason, &why) {
+                changed.push((job.id, reason.clone(), why.clone()));
+                (job.reason, job.why) = (reason, why);
             }
         }
-        Ok(())
+        if changed.is_empty() { Ok(()) } else { self.store.set_whys(&changed) }
     }
 
-    /// With the ids of the queue.
-    fn words(&self, reason: &Reason) -> String {
-        let id = |index: &JobIndex| self.state.job(*index).spec.id.clone();
-        match reason {
-            Reason::Ahead { of } => format!("fits into what job {} ahead of it cannot use", id(of)),
-            Reason::Yields { to } => format!("job {} is of a higher class and takes its devices", id(to)),
-            other => other.to_string(),
+    /// Nothing can be written down any more: jobs write their checkpoints, and whoever comes up next finds them.
+    async fn leave_all(&mut self, exits: &mut UnboundedReceiver<(JobIndex, ExitStatus)>) {
+        let processes = self.jobs.values().filter_map(|job| job.process.as_ref().filter(|_| job.asked.is_none()));
+        processes.for_each(|process| child::ask_to_stop(process.child.pid));
+        let mut running = self.jobs.values().filter(|job| job.process.is_some()).count();
+        while running > 0 {
+            match tokio::time::timeout(LEAVE, exits.recv()).await {
+                Ok(Some(_)) => running -= 1,
+                _ => return,
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use hcrun_protocol::time::{Span, Time};
 
-use crate::state::{Phase, State};
+use crate::state::{Job, Phase, State};
 use crate::work::Rate;
 
 /// One job's course.
@@ -10,6 +10,7 @@ use crate::work::Rate;
 pub struct JobOutcome {
     pub submit: Time,
     pub first_start: Option<Time>,
+    /// None for a job that was taken out.
     pub end: Option<Time>,
     pub deadline: Option<Time>,
     /// Time alone on the devices it asked for.
@@ -48,14 +49,14 @@ impl Outcome {
         let jobs = state.jobs().iter().map(|job| JobOutcome {
             submit: job.spec.submit,
             first_start: job.first_start,
-            end: job.ended,
+            end: job.ended.filter(|_| !is_taken_out(job)),
             deadline: job.spec.deadline,
             alone: job.spec.work.time_at(Rate::ONE),
             devices: job.spec.devices.requested,
             preemptions: job.preemptions,
             losses: job.losses,
             starts: job.starts,
-            refused: job.phase == Phase::Refused,
+            refused: job.phase == Phase::Refused && !is_taken_out(job),
         });
         let jobs: Vec<JobOutcome> = jobs.collect();
         let ends = jobs.iter().filter(|job| !job.refused).filter_map(|job| job.end);
@@ -80,4 +81,8 @@ impl Outcome {
         let all = u128::from(self.makespan.0) * u128::from(self.devices);
         if all == 0 { 0.0 } else { self.busy as f64 / all as f64 }
     }
+}
+
+fn is_taken_out(job: &Job) -> bool {
+    job.phase == Phase::Refused && job.spec.leaves.is_some() && job.ended == job.spec.leaves
 }
