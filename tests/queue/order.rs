@@ -70,7 +70,7 @@ fn a_waiting_job_says_what_it_waits_for() {
     let waiting = hcrun_tests::until("a reason", LIMIT, || {
         Some(scene.job(second)).filter(|job| job["reason"].as_str().unwrap().contains("devices"))
     });
-    let reason = "it needs 2 devices of pool `private`, and 0 of them are free";
+    let reason = "it needs 2 devices of pool `private`, of which 0 are free";
     assert_eq!(waiting["reason"], reason);
     assert_eq!(waiting["state"], "waiting");
     let text = scene.lab.hcrun(["ps"]).succeed().stdout;
@@ -90,7 +90,7 @@ fn a_waiting_job_says_what_it_waits_for() {
     assert!(text.contains(&format!("under fifo-skip: {reason}")) && text.contains("held by: `1 "), "{text}");
     assert!(text.contains("in line: 1 of 1") && text.contains("next: by the estimates"), "{text}");
     let text = scene.lab.hcrun(["why", &first.to_string()]).succeed().stdout;
-    assert!(text.contains("running, next in line, and its devices are free"), "{text}");
+    assert!(text.contains("running: next in line, and its devices are free"), "{text}");
     assert!(text.contains("ago  started: next in line"), "{text}");
     let refused = scene.lab.hcrun(["why", "second"]).fail(2);
     assert!(refused.stderr.contains("`second` is not the id of a job"), "{refused}");
@@ -119,7 +119,10 @@ fn a_strategy_of_rounds_runs_jobs_round_by_round() {
     // This strategy keeps a gang in one pool; another does not.
     let job = scene.job(in_two_pools);
     assert_eq!(job["state"], "waiting");
-    assert!(job["reason"].as_str().unwrap().contains("under max-min: it asks for devices of 2 pools"), "{job}");
+    assert!(
+        job["reason"].as_str().unwrap().contains("under max-min: it asks for devices of 2 pools"),
+        "{job}"
+    );
     assert!(up.stderr.contains("still waiting, for another cluster or strategy: 3"), "{up}");
     scene.up_until_idle("fifo-skip");
     assert_eq!(scene.job(in_two_pools)["state"], "done");

@@ -25,7 +25,8 @@ fn what_does_not_fit_the_cluster_waits_for_another() {
     let mut up = scene.up(&[]);
     scene.wait_state(&mut up, fits, "done");
     let job = scene.job(id);
-    let why = "it cannot run on this cluster under fifo-skip: it asks for 3 devices of pool `private`, which has 2";
+    let why =
+        "it cannot run on this cluster under fifo-skip: it asks for 3 devices of pool `private`, which has 2";
     assert_eq!((&job["state"], &job["reason"]), (&"waiting".into(), &why.into()));
     // Nobody waits for ever for what cannot come.
     scene.lab.hcrun(["cancel", &cancelled.to_string()]).succeed();
@@ -33,8 +34,7 @@ fn what_does_not_fit_the_cluster_waits_for_another() {
     assert!(up.end_within(LIMIT).status.success());
     scene.up_until_idle("fifo-skip");
     assert_eq!(scene.job(id)["state"], "waiting");
-    let ended =
-        scene.lab.hcrun(["up", "--cluster", "large.toml", "--until-idle"]).start().end_within(LIMIT);
+    let ended = scene.lab.hcrun(["up", "--cluster", "large.toml", "--until-idle"]).start().end_within(LIMIT);
     assert!(ended.status.success(), "{ended}");
     assert_eq!(scene.job(id)["state"], "done");
     assert_eq!(scene.job(cancelled)["state"], "cancelled");
@@ -84,6 +84,9 @@ fn unknown_names_are_refused() {
     let id = scene.submit(&[]);
     let refused = scene.lab.hcrun(["cancel", &(id + 1).to_string()]).fail(2);
     assert!(refused.stderr.contains("HC2026"), "{refused}");
+    let refused = scene.lab.hcrun(["cancel", "99999999999999999999"]).fail(2);
+    assert!(refused.stderr.contains("is not the id of a job of this queue"), "{refused}");
+    scene.lab.hcrun(["submit", "job.toml", "--estimate", "0"]).fail(2);
     scene.lab.hcrun(["record", "--out", "x.csv"]).fail(2);
 }
 

@@ -50,7 +50,8 @@ fn jobs_that_were_cancelled_or_failed_or_are_not_done_are_recorded_and_not_compa
     let row = |id: i64| rows.iter().find(|row| row["job"] == id.to_string()).unwrap();
     let states = [done, failed, cancelled, waiting, unfinished].map(|id| row(id)["state"].as_str());
     assert_eq!(states, ["done", "failed", "cancelled", "done", "unfinished"]);
-    let replay = scene.lab.hcrun(["simulate", "--replay", "trace.csv", "--json"]).succeed().json()["replay"].take();
+    let replay =
+        scene.lab.hcrun(["simulate", "--replay", "trace.csv", "--json"]).succeed().json()["replay"].take();
     let ids: Vec<&str> =
         replay["jobs"].as_array().unwrap().iter().map(|job| job["job"].as_str().unwrap()).collect();
     assert_eq!(ids, [done.to_string(), waiting.to_string()]);

@@ -237,14 +237,14 @@ pub struct SubmitArgs {
     pub priority: Class,
     /// Seconds that the job is expected to train, for strategies that ask [default: as long as a job with the same
     /// settings did, else an hour]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub estimate: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub struct CancelArgs {
     /// The job's id, as `hcrun ps` shows it
-    pub job: i64,
+    pub job: String,
     #[command(flatten)]
     pub queue: QueueArgs,
 }

@@ -118,8 +118,14 @@ fn a_worker_of_many_steps_per_heartbeat_gets_on() {
     for seed in 0..3 {
         let (workers, steps, longest_step) = (1, 60_000, Span(100));
         let idle = job(&mut Prng::keyed(&[seed]));
-        let job =
-            Job { workers, steps, longest_step, checkpoint_every: steps, detect_within: DETECT_WITHIN, ..idle };
+        let job = Job {
+            workers,
+            steps,
+            longest_step,
+            checkpoint_every: steps,
+            detect_within: DETECT_WITHIN,
+            ..idle
+        };
         let mut world = world(&job, seed);
         world.run_until(END);
         let (at, end) = launcher(&world).ended.as_ref().unwrap();

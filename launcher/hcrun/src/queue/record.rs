@@ -45,7 +45,8 @@ pub(crate) fn record(queue: &QueueDir) -> Result<Record> {
         *jobs.entry(end.name()).or_default() += 1;
         let ended = if end == End::Unfinished { now } else { row.since };
         // One that never came to its first step was busy with its start all the time.
-        let startup = measured.startup.mean().unwrap_or(if measured.is_all_start() { Span(0) } else { startup });
+        let startup =
+            measured.startup.mean().unwrap_or(if measured.is_all_start() { Span(0) } else { startup });
         let _ = writeln!(
             csv,
             "{},{},{:.6},{},{},{:.6},{:.6},{:.6},{:.6},{},{},{:.6},{:.6},{},{strategy},{fleet}",

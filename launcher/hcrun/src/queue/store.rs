@@ -3,7 +3,7 @@
 //! A change is one transaction that is on the disk when the call returns. Several processes write: those who submit or
 //! cancel, and the one that runs the jobs. Times are microseconds since 1970.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hcrun_protocol::time::{Span, Time};
@@ -12,6 +12,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::dir::QueueDir;
+use super::store_error::{StoreError, unusable};
 use crate::codes;
 use crate::failure::{Failure, Result};
 
@@ -112,6 +113,12 @@ words!(JobState: Waiting "waiting", Running "running", Stopping "stopping", Done
 words!(Ending: Done "done", Stopped "stopped", Failed "failed", Lost "lost");
 
 impl JobState {
+    /// The state and its reason, where there is more to say than the state.
+    pub(super) fn because(self, reason: &str) -> String {
+        let word = self.word();
+        if reason == word { word.to_owned() } else { format!("{word}: {reason}") }
+    }
+
     pub(crate) fn is_final(self) -> bool {
         matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
     }
@@ -209,7 +216,7 @@ impl Store {
                 transaction.commit()?;
                 Ok(())
             }
-            (APPLICATION, version) => Err(StoreError::Version(version)),
+            (APPLICATION, version) => Err(StoreError::Version(version, VERSION)),
             _ => Err(StoreError::Foreign),
         }
     }
@@ -305,7 +312,8 @@ impl Store {
         exit_code: Option<i32>,
         reason: &str,
     ) -> Result<()> {
-        let text = "UPDATE job SET state = ?2, since = ?3, exit_code = ?4, reason = ?5, why = NULL WHERE id = ?1";
+        let text =
+            "UPDATE job SET state = ?2, since = ?3, exit_code = ?4, reason = ?5, why = NULL WHERE id = ?1";
         self.execute(text, params![id, state, micros(at.0), exit_code, reason])
     }
 
@@ -384,47 +392,6 @@ impl Store {
         let run = || self.connection.prepare(text)?.execute(values);
         run().map(drop).map_err(|error| unusable(&self.path, &error.into()))
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum StoreError {
-    #[error("it is of version {0}, this hcrun knows version {VERSION}")]
-    Version(i32),
-    #[error("it is a database of another program")]
-    Foreign,
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-}
-
-fn unusable(path: &Path, error: &StoreError) -> Failure {
-    use rusqlite::ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, FileLockingProtocolFailed, NotADatabase,
-        PermissionDenied, ReadOnly, SystemIoFailure,
-    };
-    let sqlite = match error {
-        StoreError::Sqlite(error) => error.sqlite_error_code(),
-        _ => None,
-    };
-    let (code, what, hint) = match sqlite {
-        Some(DiskFull) => (&codes::DISK_FULL, "the disk of the queue is full", Some("free space, and give the command again")),
-        Some(DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed) => {
-            (&codes::QUEUE_LOCKED, "another process keeps the queue's database locked", None)
-        }
-        Some(ReadOnly | CannotOpen | PermissionDenied) => (
-            &codes::QUEUE_UNUSABLE,
-            "the queue's database cannot be written",
-            Some("check owner and permissions of the queue's directory and all files in it, and that its disk is not mounted read-only"),
-        ),
-        Some(DatabaseCorrupt | NotADatabase) => (&codes::QUEUE_UNUSABLE, "the queue's database is damaged", None),
-        Some(SystemIoFailure) => (
-            &codes::QUEUE_UNUSABLE,
-            "the disk of the queue's database fails",
-            Some("look at the system's log (`dmesg`); a queue must be on a local disk"),
-        ),
-        _ => (&codes::QUEUE_UNUSABLE, "cannot use the queue's database", None),
-    };
-    let failure = Failure::new(code, what).at(path.display().to_string()).caused_by(error);
-    hint.into_iter().fold(failure, Failure::hint)
 }
 
 const JOB_COLUMNS: &str =
@@ -514,7 +481,9 @@ mod tests {
         let (_root, queue) = queue();
         let id = Store::open(&queue).unwrap().submit(&job(), |_| Ok(())).unwrap();
         let connection = Connection::open(queue.database()).unwrap();
-        connection.execute_batch("ALTER TABLE job DROP COLUMN why; UPDATE job SET state = 'refused'").unwrap();
+        connection
+            .execute_batch("ALTER TABLE job DROP COLUMN why; UPDATE job SET state = 'refused'")
+            .unwrap();
         connection.pragma_update(None, "user_version", 1).unwrap();
         for _ in 0..2 {
             let mut store = Store::open(&queue).unwrap();
@@ -535,27 +504,6 @@ mod tests {
         assert!(failure.to_string().contains("database is locked"), "{failure}");
         other.execute_batch("ROLLBACK").unwrap();
         assert!(Store::open(&queue).is_ok());
-    }
-
-    #[test]
-    fn what_is_wrong_with_the_file_is_told_apart() {
-        let (_root, queue) = queue();
-        let failure = |code| {
-            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
-            unusable(&queue.database(), &error.into())
-        };
-        for (code, expected, said) in [
-            (rusqlite::ffi::SQLITE_FULL, &codes::DISK_FULL, "is full"),
-            (rusqlite::ffi::SQLITE_BUSY, &codes::QUEUE_LOCKED, "keeps the queue's database locked"),
-            (rusqlite::ffi::SQLITE_READONLY_DIRECTORY, &codes::QUEUE_UNUSABLE, "mounted read-only"),
-            (rusqlite::ffi::SQLITE_CANTOPEN, &codes::QUEUE_UNUSABLE, "cannot be written"),
-            (rusqlite::ffi::SQLITE_CORRUPT, &codes::QUEUE_UNUSABLE, "is damaged"),
-            (rusqlite::ffi::SQLITE_IOERR_FSYNC, &codes::QUEUE_UNUSABLE, "the disk of the queue's database fails"),
-        ] {
-            let failure = failure(code);
-            assert_eq!(failure.code, expected, "{failure}");
-            assert!(failure.to_string().contains(said), "{failure}");
-        }
     }
 
     #[test]

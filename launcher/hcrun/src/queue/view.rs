@@ -62,6 +62,11 @@ impl JobView {
         format!("{:>4}  {state:<9}  {time:>8}  {class:<13}  {name}  ({pools})", self.id)
     }
 
+    /// `done`, or `failed: cannot read the job file; see …`.
+    pub(super) fn state_words(&self) -> String {
+        self.state.because(&self.reason)
+    }
+
     pub(crate) fn run_line(&self) -> Option<String> {
         self.run.as_ref().map(|run| run.display().to_string())
     }
@@ -106,7 +111,7 @@ pub(super) fn now() -> f64 {
 }
 
 /// `private=2;public=1` as `private 2 + public 1`.
-pub(super) fn pools_words(pools: &str) -> String {
+pub(crate) fn pools_words(pools: &str) -> String {
     pools.replace('=', " ").replace(';', " + ")
 }
 

@@ -12,8 +12,7 @@ use serde_json::Value;
 use super::dir::QueueDir;
 use super::store::Store;
 use super::view::{self, JobView};
-use crate::codes;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::output::{self, Output};
 
 /// What is kept of an answer. It is the same until something changes: a moment stands in it as such, not as how long
@@ -57,18 +56,14 @@ pub(super) fn keep(mut why: Why) -> String {
 
 pub(crate) fn why(path: &Path, job: &str, output: &Output) -> Result<()> {
     let queue = QueueDir::open(path)?;
-    let id = job.parse::<i64>().map_err(|_| {
-        Failure::new(&codes::QUEUE_JOB_NOT_FOUND, format!("`{job}` is not the id of a job of this queue"))
-            .at(queue.path.display().to_string())
-            .because("jobs of a queue are named by numbers")
-    })?;
+    let id = queue.job_id(job)?;
     let store = Store::open(&queue)?;
     let row = store.job(id)?;
     let kept = store.why(id)?.and_then(|kept| serde_json::from_str::<Kept>(&kept).ok());
     let job = JobView::of(row, &queue, &store)?;
     let (text, why, forecast) = match kept {
         Some(kept) => (kept.text, Some(kept.why), kept.forecast),
-        None => (format!("job `{} {}`: {}, {}", job.id, job.name, job.state.word(), job.reason), None, None),
+        None => (format!("job `{} {}`: {}", job.id, job.name, job.state_words()), None, None),
     };
     let enough_free =
         forecast.map(|one| EnoughFree { in_s: (one.at - view::now()).max(0.0), after: one.after });

@@ -227,12 +227,14 @@ fn pool_views(state: &State, job: &Job, usable: Option<Want>) -> Vec<PoolView> {
 
 /// When each part of what it wants can be had.
 fn enough_free(state: &State, job: &Job, want: Want) -> Option<EnoughFree> {
-    let part = |(pool, devices): &(PoolIndex, u32)| Want { devices: *devices, pools: PoolSet::from_iter([*pool]) };
+    let part =
+        |(pool, devices): &(PoolIndex, u32)| Want { devices: *devices, pools: PoolSet::from_iter([*pool]) };
     let parts: Vec<Want> = match &job.spec.parts[..] {
         [] => vec![want],
         parts => parts.iter().map(part).collect(),
     };
-    let missing = parts.into_iter().filter(|part| state.free().in_pools(part.pools) < u64::from(part.devices));
+    let missing =
+        parts.into_iter().filter(|part| state.free().in_pools(part.pools) < u64::from(part.devices));
     let ends: Option<Vec<(Span, JobIndex)>> = missing.map(|part| last_needed(state, part)).collect();
     let (left, index) = ends?.into_iter().max()?;
     Some(EnoughFree { in_s: left.as_secs_f64(), after: state.job(index).spec.id.clone() })
@@ -257,6 +259,10 @@ fn seconds(time: Time) -> f64 {
     time.0 as f64 / 1e6
 }
 
+fn devices(count: u32) -> String {
+    format!("{count} device{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -272,10 +278,10 @@ impl fmt::Display for Answer {
                 write!(f, "it needs {need} devices, and only {up} that may run it are there at all")
             }
             Answer::TooFewFree { need, free, pool: None, .. } => {
-                write!(f, "it needs {need} devices, and {free} that may run it are free")
+                write!(f, "it needs {}, and {free} that may run it are free", devices(*need))
             }
             Answer::TooFewFree { need, free, pool: Some(pool), .. } => {
-                write!(f, "it needs {need} devices of pool `{pool}`, and {free} of them are free")
+                write!(f, "it needs {} of pool `{pool}`, of which {free} are free", devices(*need))
             }
             Answer::Scattered { need, free } => {
                 write!(

@@ -159,7 +159,8 @@ fn real(row: &Row<'_>) -> Result<Real, TableError> {
         return Err(row.wrong("end", "a time after the submission"));
     }
     let state = End::ALL.into_iter().find(|end| end.name() == row.text("state"));
-    let state = state.ok_or_else(|| row.wrong("state", "how a job left: done, failed, cancelled or unfinished"))?;
+    let state =
+        state.ok_or_else(|| row.wrong("state", "how a job left: done, failed, cancelled or unfinished"))?;
     Ok(Real {
         id: row.text("job").to_owned(),
         name: row.text("name").to_owned(),
