@@ -1,6 +1,6 @@
 //! What ran becomes a trace, and its simulation is held against it.
 
-use crate::scene::Scene;
+use crate::scene::{LIMIT, Scene};
 
 #[test]
 fn a_recording_is_replayed_beside_what_really_happened() {
@@ -35,7 +35,7 @@ fn jobs_that_were_cancelled_or_failed_or_are_not_done_are_recorded_and_not_compa
     const LONG: u64 = 100_000_000;
     let scene = Scene::new();
     let (done, failed) = (scene.submit(&[]), scene.submit(&[]));
-    scene.lab.write(format!("queue/jobs/{failed}/job.toml"), "no job at all");
+    scene.lab.write(&format!("queue/jobs/{failed}/job.toml"), "no job at all");
     let mut up = scene.up(&[]);
     scene.wait_state(&mut up, failed, "failed");
     scene.wait_state(&mut up, done, "done");
