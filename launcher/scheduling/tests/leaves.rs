@@ -41,6 +41,13 @@ fn a_job_that_leaves_gives_its_devices_to_the_next() {
         assert_eq!(ends, [None, None, Some(seconds(110)), None, None], "{strategy}");
         assert_eq!(outcome.jobs[2].first_start, Some(seconds(10)), "{strategy}");
         assert_eq!(outcome.jobs[1].first_start, None, "{strategy}");
+        // From the first to the last there is always one that runs.
+        assert_eq!(
+            (outcome.makespan, outcome.lasted),
+            (Span::from_secs(110), Span::from_secs(200)),
+            "{strategy}"
+        );
+        assert!((outcome.utilisation() - 1.0).abs() < 1e-9, "{strategy}: {}", outcome.utilisation());
         let figures = Figures::of(&outcome);
         assert_eq!((figures.jobs, figures.refused), (1, 0), "{strategy}");
     }

@@ -33,7 +33,10 @@ impl JobOutcome {
 pub struct Outcome {
     /// In the order of submission.
     pub jobs: Vec<JobOutcome>,
+    /// To the last completion.
     pub makespan: Span,
+    /// Until nobody was there any more: the last completion, or the last job that was taken out.
+    pub lasted: Span,
     /// Device microseconds held.
     pub busy: u128,
     pub devices: u64,
@@ -61,8 +64,19 @@ impl Outcome {
         let jobs: Vec<JobOutcome> = jobs.collect();
         let ends = jobs.iter().filter(|job| !job.refused).filter_map(|job| job.end);
         let makespan = ends.max().unwrap_or(Time::ZERO).since(Time::ZERO);
+        let there = state.jobs().iter().filter(|job| job.phase == Phase::Done || is_taken_out(job));
+        let lasted = there.filter_map(|job| job.ended).max().unwrap_or(Time::ZERO).since(Time::ZERO);
         let billed = state.billed().to_vec();
-        Outcome { jobs, makespan, busy, devices: state.fleet.devices(), decisions, billed, violations }
+        Outcome {
+            jobs,
+            makespan,
+            lasted,
+            busy,
+            devices: state.fleet.devices(),
+            decisions,
+            billed,
+            violations,
+        }
     }
 
     /// Of completed jobs, shortest first.
@@ -76,9 +90,9 @@ impl Outcome {
         self.jobs.iter().map(|job| u64::from(job.preemptions)).sum()
     }
 
-    /// Device time held, of all there was until the last completion.
+    /// Device time held, of all there was while jobs were there.
     pub fn utilisation(&self) -> f64 {
-        let all = u128::from(self.makespan.0) * u128::from(self.devices);
+        let all = u128::from(self.lasted.0) * u128::from(self.devices);
         if all == 0 { 0.0 } else { self.busy as f64 / all as f64 }
     }
 }
