@@ -34,7 +34,7 @@ fn a_job_that_leaves_gives_its_devices_to_the_next() {
         job("at once", 3, Some(3)),
         job("too late", 4, Some(200)),
     ];
-    for strategy in ["fifo-skip", "fifo-strict", "srtf", "classes", "demand"] {
+    for strategy in ["fifo-skip", "fifo-strict", "srtf", "classes"] {
         let outcome = simulate(jobs.clone(), strategy);
         let ends: Vec<Option<Time>> = outcome.jobs.iter().map(|job| job.end).collect();
         // The last one would be done at 210 s, and leaves before.
