@@ -76,7 +76,7 @@ pub enum Verb {
     Cancel(CancelArgs),
     /// Write what a queue ran as a trace, for `hcrun simulate --replay`
     Record(RecordArgs),
-    /// Say why a job of a trace is where it is at a moment of its simulation
+    /// Say why a job of a queue is where it is, or one of a trace at a moment of its simulation
     Why(WhyArgs),
     /// Work on files of prices
     #[command(subcommand)]
@@ -218,7 +218,10 @@ pub struct UpArgs {
     /// The strategy that decides who runs; `hcrun simulate --help` says what each does
     #[arg(long, value_name = "NAME", default_value = "fifo-skip")]
     pub strategy: String,
-    /// End as soon as no job waits or runs
+    /// Length of a round, for strategies that decide in rounds [default: the strategy's own]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub round: Option<u32>,
+    /// End as soon as no job runs or waits that could run
     #[arg(long)]
     pub until_idle: bool,
 }
@@ -234,14 +237,14 @@ pub struct SubmitArgs {
     pub priority: Class,
     /// Seconds that the job is expected to train, for strategies that ask [default: as long as a job with the same
     /// settings did, else an hour]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub estimate: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub struct CancelArgs {
     /// The job's id, as `hcrun ps` shows it
-    pub job: i64,
+    pub job: String,
     #[command(flatten)]
     pub queue: QueueArgs,
 }
@@ -434,14 +437,19 @@ pub struct PricesCheckArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("trace", |trace| trace.required_unless_present("job").requires("cluster").requires("strategy")))]
+#[command(mut_arg("replay", |replay| replay.requires("strategy")))]
+#[command(mut_arg("cluster", |cluster| cluster.required_unless_present("job")))]
 pub struct WhyArgs {
-    /// The job's id in the trace
+    /// The job's id, in the queue or in the trace
     pub job: String,
     #[command(flatten)]
+    pub queue: QueueArgs,
+    #[command(flatten)]
     pub lab: LabArgs,
-    /// The strategy
+    /// The strategy, for a trace
     #[arg(long, value_name = "NAME")]
-    pub strategy: String,
+    pub strategy: Option<String>,
     /// Seconds from the first submission [default: the moment after the job's submission]
     #[arg(long, value_name = "SECONDS")]
     pub at: Option<f64>,

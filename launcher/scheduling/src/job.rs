@@ -126,6 +126,8 @@ pub struct JobSpec {
     /// Share of this job beside others of its class.
     pub weight: f64,
     pub deadline: Option<Time>,
+    /// When its owner takes it out, however far it has come; none: it runs to its end.
+    pub leaves: Option<Time>,
     pub preemptible: bool,
     /// What it reads; each of its workers must be where all of them may be held.
     pub shards: Vec<Shard>,
@@ -160,6 +162,7 @@ impl JobSpec {
             class: Class::Normal,
             weight: 1.0,
             deadline: None,
+            leaves: None,
             preemptible: true,
             shards: Vec::new(),
             kinds: Vec::new(),
@@ -186,11 +189,12 @@ impl JobSpec {
         self.exchange.is_some() || self.checkpoint_bytes > 0 || self.data_bytes > 0
     }
 
-    /// The same job, submitted at another time; its deadline moves with it.
+    /// The same job, submitted at another time; its deadline and its leave move with it.
     #[must_use]
     pub fn arriving(&self, submit: Time) -> JobSpec {
         let mut job = self.clone();
-        job.deadline = job.deadline.map(|deadline| submit + deadline.since(job.submit));
+        let moved = |time: Time| submit + time.since(job.submit);
+        (job.deadline, job.leaves) = (job.deadline.map(moved), job.leaves.map(moved));
         job.submit = submit;
         job
     }

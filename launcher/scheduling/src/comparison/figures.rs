@@ -20,7 +20,7 @@ pub struct Figures {
     pub makespan_s: f64,
     /// From submission to the first start.
     pub avg_queue_s: f64,
-    /// Device time held, of all until the last completion.
+    /// Device time held, of all until the last job was gone.
     pub utilisation: f64,
     /// Largest completion time, relative to a fair share of the fleet.
     pub worst_fairness: f64,

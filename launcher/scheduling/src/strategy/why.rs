@@ -64,6 +64,9 @@ pub enum Answer {
     TooFewFree {
         need: u32,
         free: u64,
+        /// Where the job names how many of which pool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<String>,
         holders: Vec<Holder>,
     },
     /// Enough devices are free, but not where a gang of this size may be placed.
@@ -146,7 +149,7 @@ impl Strategy {
                 .then(|| self.line(state).iter().position(|other| *other == index).unwrap_or(0) + 1),
             waiting: state.waiting_count(),
             pools: pool_views(state, allowed_pools, usable.ok().filter(|_| waits)),
-            enough_free: usable.ok().filter(|_| waits).and_then(|want| enough_free(state, want)),
+            enough_free: usable.ok().filter(|_| waits).and_then(|want| enough_free(state, job, want)),
         }
     }
 
@@ -158,7 +161,8 @@ impl Strategy {
             let want = Want { devices: *need, pools: PoolSet::from_iter([*pool]) };
             let free = state.free().in_pool(*pool);
             if free < u64::from(*need) {
-                return Answer::TooFewFree { need: *need, free, holders: holders(state, want) };
+                let pool = Some(state.fleet.pool(*pool).name.clone());
+                return Answer::TooFewFree { need: *need, free, pool, holders: holders(state, want) };
             }
         }
         let (need, up) = (want.devices, state.capacity().in_pools(want.pools));
@@ -175,7 +179,9 @@ impl Strategy {
                 }
                 _ => Answer::Next,
             },
-            _ if free < u64::from(need) => Answer::TooFewFree { need, free, holders: holders(state, want) },
+            _ if free < u64::from(need) => {
+                Answer::TooFewFree { need, free, pool: None, holders: holders(state, want) }
+            }
             _ => Answer::Scattered { need, free },
         }
     }
@@ -224,26 +230,42 @@ fn pool_views(state: &State, allowed: PoolSet, usable: Option<Want>) -> Vec<Pool
     fleet.pool_indices().map(view).collect()
 }
 
-fn enough_free(state: &State, want: Want) -> Option<EnoughFree> {
+/// When each part of what it wants can be had.
+fn enough_free(state: &State, job: &Job, want: Want) -> Option<EnoughFree> {
+    let part =
+        |(pool, devices): &(PoolIndex, u32)| Want { devices: *devices, pools: PoolSet::from_iter([*pool]) };
+    let parts: Vec<Want> = match &job.spec.parts[..] {
+        [] => vec![want],
+        parts => parts.iter().map(part).collect(),
+    };
+    let missing =
+        parts.into_iter().filter(|part| state.free().in_pools(part.pools) < u64::from(part.devices));
+    let ends: Option<Vec<(Span, JobIndex)>> = missing.map(|part| last_needed(state, part)).collect();
+    let (left, index) = ends?.into_iter().max()?;
+    Some(EnoughFree { in_s: left.as_secs_f64(), after: state.job(index).spec.id.clone() })
+}
+
+/// The job with whose end enough is free, and how long that takes.
+fn last_needed(state: &State, want: Want) -> Option<(Span, JobIndex)> {
     let mut free = state.free().in_pools(want.pools);
-    if free >= u64::from(want.devices) {
-        return None;
-    }
     let ends = state.running().map(|index| {
         let job = state.job(index);
         (job.estimated_left(state.now()).time_at(job.rate()), index)
     });
     let mut ends: Vec<(Span, JobIndex)> = ends.collect();
     ends.sort_unstable();
-    ends.into_iter().find_map(|(left, index)| {
-        free += u64::from(held_in(state, state.job(index), want));
-        let enough = free >= u64::from(want.devices) && left != Span(u64::MAX);
-        enough.then(|| EnoughFree { in_s: left.as_secs_f64(), after: state.job(index).spec.id.clone() })
+    ends.into_iter().find(|(left, index)| {
+        free += u64::from(held_in(state, state.job(*index), want));
+        free >= u64::from(want.devices) && *left != Span(u64::MAX)
     })
 }
 
 fn seconds(time: Time) -> f64 {
     time.0 as f64 / 1e6
+}
+
+fn devices(count: u32) -> String {
+    format!("{count} device{}", if count == 1 { "" } else { "s" })
 }
 
 impl fmt::Display for Answer {
@@ -260,8 +282,11 @@ impl fmt::Display for Answer {
             Answer::TooFewUp { need, up } => {
                 write!(f, "it needs {need} devices, and only {up} that may run it are there at all")
             }
-            Answer::TooFewFree { need, free, .. } => {
-                write!(f, "it needs {need} devices, and {free} that may run it are free")
+            Answer::TooFewFree { need, free, pool: None, .. } => {
+                write!(f, "it needs {}, and {free} that may run it are free", devices(*need))
+            }
+            Answer::TooFewFree { need, free, pool: Some(pool), .. } => {
+                write!(f, "it needs {} of pool `{pool}`, of which {free} are free", devices(*need))
             }
             Answer::Scattered { need, free } => {
                 write!(
@@ -294,12 +319,19 @@ impl fmt::Display for Why {
             writeln!(f, "  pool `{pool}` in zone `{zone}`: {free} of {up} free{excluded}")?;
         }
         match &self.enough_free {
-            Some(EnoughFree { in_s, after }) => write!(
-                f,
-                "  next: by the estimates enough devices are free in {in_s:.0} s, when job `{after}` ends; jobs before it \
-                 in line may take them"
-            ),
+            Some(enough) => write!(f, "  {enough}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for EnoughFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EnoughFree { in_s, after } = self;
+        write!(
+            f,
+            "next: by the estimates enough devices are free in {in_s:.0} s, when job `{after}` ends; jobs before it in line may \
+             take them"
+        )
     }
 }

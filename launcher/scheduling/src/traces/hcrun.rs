@@ -1,6 +1,6 @@
 //! What a queue of ours ran, as `hcrun record` writes it: what jobs asked for, what it took, and when they ended.
 //!
-//! One row per job. Times are seconds since the first submission; `pools` is what the job wants of each pool, as
+//! One row per job, however it ended. Times are seconds since the first submission; `pools` is what the job wants of each pool, as
 //! `private=2;public=1`; `fleet` is what there was, as `private=1x4;public=1x4` (nodes x devices).
 //!
 //! Columns that may be there say what a job sends between zones, for simulations on fleets whose egress costs something: `home`
@@ -22,7 +22,7 @@ use crate::job::{Class, JobSpec, Workload};
 use crate::work::Work;
 
 /// In the order in which they are written.
-pub const COLUMNS: [&str; 15] = [
+pub const COLUMNS: [&str; 16] = [
     "job",
     "name",
     "submit",
@@ -36,12 +36,44 @@ pub const COLUMNS: [&str; 15] = [
     "preemptions",
     "first_start",
     "end",
+    "state",
     "strategy",
     "fleet",
 ];
 
 const OPTIONAL: [&str; 7] =
     ["home", "data_bytes", "checkpoint_bytes", "parameters", "codec", "interval", "step"];
+
+/// How a job left its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Trained to its end.
+    Done,
+    /// By itself, after the work that it is recorded with.
+    Failed,
+    /// Taken out by somebody.
+    Cancelled,
+    /// It was still there when the recording was made.
+    Unfinished,
+}
+
+impl End {
+    pub const ALL: [End; 4] = [End::Done, End::Failed, End::Cancelled, End::Unfinished];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            End::Done => "done",
+            End::Failed => "failed",
+            End::Cancelled => "cancelled",
+            End::Unfinished => "unfinished",
+        }
+    }
+
+    /// Whether nobody knows how much work was left.
+    fn is_cut_off(self) -> bool {
+        matches!(self, End::Cancelled | End::Unfinished)
+    }
+}
 
 /// One job as it really went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +82,7 @@ pub struct Real {
     pub name: String,
     pub first_start: Time,
     pub end: Time,
+    pub state: End,
     pub starts: u32,
     pub preemptions: u32,
 }
@@ -91,7 +124,8 @@ fn rows(text: &str) -> Result<Recording, TraceError> {
         }
         let known = queue.as_ref().filter(|known| (&known.0, &known.1) == (&strategy, &fleet));
         let known = known.ok_or_else(|| row.wrong("fleet", "the strategy and fleet of the rows before"))?;
-        Ok((job(row, &known.2)?, real(row)?))
+        let real = real(row)?;
+        Ok((job(row, &known.2, &real)?, real))
     })?;
     let (mut jobs, real): (Vec<JobSpec>, Vec<Real>) = rows.into_iter().unzip();
     let mut paired: Vec<(JobSpec, Real)> = jobs.drain(..).zip(real).collect();
@@ -102,7 +136,7 @@ fn rows(text: &str) -> Result<Recording, TraceError> {
     Ok(Recording { strategy, fleet, workload, real })
 }
 
-fn job(row: &Row<'_>, fleet: &Fleet) -> Result<JobSpec, TableError> {
+fn job(row: &Row<'_>, fleet: &Fleet, real: &Real) -> Result<JobSpec, TableError> {
     let span = |column| row.micros(column, 1e6).map(Span);
     let wrong = || row.wrong("pools", "devices of pools of the fleet, such as `private=2;public=1`");
     let mut parts = Vec::new();
@@ -116,7 +150,14 @@ fn job(row: &Row<'_>, fleet: &Fleet) -> Result<JobSpec, TableError> {
         parts.push((index, devices));
     }
     let submit = Time(row.micros("submit", 1e6)?);
-    let mut job = JobSpec::in_parts(row.text("job"), submit, parts, span("work")?);
+    let mut work = span("work")?;
+    let leaves = real.state.is_cut_off().then_some(real.end);
+    if let Some(leaves) = leaves {
+        // More than there is time for: it leaves, it does not end.
+        work = work + leaves.since(submit);
+    }
+    let mut job = JobSpec::in_parts(row.text("job"), submit, parts, work);
+    job.leaves = leaves;
     job.estimate = Work::taking(span("estimate")?);
     (job.start_overhead, job.stop_overhead) = (span("startup")?, span("stop")?);
     job.model = row.text("name").to_owned();
@@ -164,11 +205,15 @@ fn real(row: &Row<'_>) -> Result<Real, TableError> {
     if end < submit {
         return Err(row.wrong("end", "a time after the submission"));
     }
+    let state = End::ALL.into_iter().find(|end| end.name() == row.text("state"));
+    let state =
+        state.ok_or_else(|| row.wrong("state", "how a job left: done, failed, cancelled or unfinished"))?;
     Ok(Real {
         id: row.text("job").to_owned(),
         name: row.text("name").to_owned(),
         first_start: time("first_start")?,
         end,
+        state,
         starts: count("starts")?,
         preemptions: count("preemptions")?,
     })
@@ -207,9 +252,9 @@ mod tests {
     use super::*;
     use crate::fleet::PoolIndex;
 
-    const GOOD: &str = "job,name,submit,pools,class,work,estimate,startup,stop,starts,preemptions,first_start,end,strategy,fleet\n\
-        1,a,0,north=2;south=1,normal,10.5,9,0.5,0.25,1,0,0.1,11.2,srsf,north=1x2;south=2x2\n\
-        2,b,1.5,south=2,guaranteed,3,3,0.5,0.25,2,1,12,16,srsf,north=1x2;south=2x2\n";
+    const GOOD: &str = "job,name,submit,pools,class,work,estimate,startup,stop,starts,preemptions,first_start,end,state,strategy,fleet\n\
+        1,a,0,north=2;south=1,normal,10.5,9,0.5,0.25,1,0,0.1,11.2,done,srsf,north=1x2;south=2x2\n\
+        2,b,1.5,south=2,guaranteed,3,3,0.5,0.25,2,1,12,16,cancelled,srsf,north=1x2;south=2x2\n";
 
     #[test]
     fn a_recording_is_read_with_its_fleet_and_what_really_happened() {
@@ -221,6 +266,9 @@ mod tests {
         assert_eq!((first.work, first.stop_overhead), (Work::taking(Span(10_500_000)), Span(250_000)));
         assert_eq!((second.class, second.devices.requested), (Class::Guaranteed, 2));
         assert_eq!((recording.real[1].end, recording.real[1].preemptions), (Time(16_000_000), 1));
+        // It leaves when it did, and not before.
+        assert_eq!((first.leaves, second.leaves), (None, Some(Time(16_000_000))));
+        assert_eq!(second.work, Work::taking(Span(3_000_000 + 14_500_000)));
         assert!(read(GOOD).unwrap().jobs().iter().all(|job| job.parts.is_empty()));
     }
 
@@ -257,8 +305,9 @@ mod tests {
             ("south=1,", "east=1,", "line 2, column `pools`: `north=2;east=1`"),
             ("south=1,", "north=1,", "line 2, column `pools`: `north=2;north=1`"),
             ("guaranteed", "vip", "line 3, column `class`: `vip`"),
+            ("cancelled", "lost", "line 3, column `state`: `lost`"),
             ("12,16,", "12,1,", "line 3, column `end`: `1`"),
-            ("2,1,12,16,srsf", "2,1,12,16,las", "line 3, column `fleet`"),
+            ("16,cancelled,srsf", "16,cancelled,las", "line 3, column `fleet`"),
             ("north=1x2;south=2x2\n2", "north=0x2\n2", "line 2, column `fleet`: `north=0x2`"),
             ("10.5", "-1", "line 2, column `work`: `-1`"),
             (",estimate", "", "line 1: column `estimate` is missing"),
