@@ -60,7 +60,7 @@ for strategy in $strategies; do
     while read -r gap seconds workers class; do
         sleep "$gap"
         steps=$(awk "BEGIN { printf \"%d\", $seconds * $scale * $rate }")
-        estimate=$(awk "BEGIN { printf \"%d\", $seconds * $scale + 0.5 }")
+        estimate=$(awk "BEGIN { s = $seconds * $scale + 0.5; printf \"%d\", s < 1 ? 1 : s }")
         "$HCRUN" submit "$job" --queue "$queue" --priority "$class" --estimate "$estimate" \
             --set "workers.private=$workers" --set "train.steps=$steps" --set train.batch=512 --set train.evaluate_every=0 > /dev/null
     done <<< "$jobs"

@@ -48,6 +48,61 @@ fn a_killed_queue_loses_no_job() {
     assert_eq!(row["starts"], "2");
 }
 
+/// Its worker stands still, so that the checkpoint which was asked for is still to be written when the queue is killed.
+#[test]
+fn a_queue_killed_while_a_job_gives_way_loses_neither() {
+    let scene = Scene::new();
+    let digest = scene.undisturbed(STEPS);
+    let long = scene.submit_steps(STEPS, &[]);
+    let mut up = scene.up(&["--strategy", "classes"]);
+    let run = scene.run(&mut up, long);
+    run.wait_event(&mut up, "checkpoint");
+    signal(run.worker("public-0"), Signal::STOP);
+    let urgent = scene.submit(&["--priority", "guaranteed"]);
+    scene.wait_state(&mut up, long, "stopping");
+    assert_eq!(scene.job(urgent)["processes"], serde_json::json!([]), "its devices are not free yet");
+    let launchers = run.holdings(up.process());
+    up.signal(Signal::KILL);
+    assert_eq!(up.end_within(LIMIT).code(), None);
+    until("its runs to end with it", LIMIT, || run.leftovers(&launchers).is_empty().then_some(()));
+    let before = run.steps();
+    scene.up_until_idle("classes");
+    scene.assert_done(long, &digest);
+    assert!(before < STEPS, "the kill came too late to tell anything");
+    assert_eq!(scene.job(urgent)["state"], "done");
+    // One after the other, as its class wants it.
+    let launched = |id: i64, index: usize| scene.job(id)["processes"][index]["launched"].as_f64().unwrap();
+    let ended = scene.job(urgent)["processes"][0]["ended"].as_f64().unwrap();
+    assert_eq!(scene.job(long)["processes"][0]["ending"], "lost");
+    assert!(launched(urgent, 0) > launched(long, 0) && launched(long, 1) >= ended);
+}
+
+/// What a submission said is there; what it did not come to say is there whole or not at all.
+#[test]
+fn submissions_that_are_killed_leave_whole_jobs_or_none() {
+    let scene = Scene::new();
+    let jobs = scene.lab.path().join("queue/jobs");
+    scene.submit(&[]);
+    let there = || std::fs::read_dir(&jobs).unwrap().count();
+    for _ in 0..6 {
+        let before = there();
+        let submission = scene.lab.hcrun(["submit", "job.toml"]).start();
+        // Its files come first, its row after them.
+        until("its files", LIMIT, || (there() > before || !submission.process().is_alive()).then_some(()));
+        submission.signal(Signal::KILL);
+        submission.end_within(LIMIT);
+    }
+    let ids: Vec<i64> =
+        scene.ps()["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_i64().unwrap()).collect();
+    let last = scene.submit(&[]);
+    assert_eq!(last, ids.len() as i64 + 1, "an id is given out once: {ids:?}");
+    scene.up_until_idle("fifo-skip");
+    for id in ids.into_iter().chain([last]) {
+        let job = scene.job(id);
+        assert_eq!((&job["state"], scene.run_count(id)), (&"done".into(), 1), "{job}");
+    }
+}
+
 #[test]
 fn a_queue_that_is_told_to_end_stops_its_jobs_with_checkpoints() {
     let scene = Scene::new();

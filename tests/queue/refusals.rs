@@ -13,19 +13,36 @@ fn what_can_never_run_is_refused_with_the_largest_that_could() {
     scene.lab.hcrun(["ps"]).fail(2);
 }
 
-/// Taken for a larger cluster than the queue comes up with.
+/// Taken for a larger cluster than the queue comes up with: it waits for the right one, and runs there.
 #[test]
-fn what_the_cluster_of_the_queue_cannot_run_is_refused_when_it_comes_up() {
+fn what_does_not_fit_the_cluster_waits_for_another() {
     let scene = Scene::new();
     let small = std::fs::read_to_string(scene.lab.path().join("cluster.toml")).unwrap();
     scene.lab.write("large.toml", small.replace("slots = 2", "slots = 4"));
     let id = scene.submit(&["--cluster", "large.toml", "--set", "workers.private=3"]);
     let fits = scene.submit(&["--cluster", "large.toml"]);
-    scene.up_until_idle("fifo-skip");
+    let cancelled = scene.submit(&["--cluster", "large.toml", "--set", "workers.private=4"]);
+    let mut up = scene.up(&[]);
+    scene.wait_state(&mut up, fits, "done");
     let job = scene.job(id);
-    let why = "it asks for 3 devices of pool `private`, which has 2";
-    assert_eq!((&job["state"], &job["reason"]), (&"refused".into(), &why.into()));
-    assert_eq!(scene.job(fits)["state"], "done");
+    let why =
+        "it cannot run on this cluster under fifo-skip: it asks for 3 devices of pool `private`, which has 2";
+    assert_eq!((&job["state"], &job["reason"]), (&"waiting".into(), &why.into()));
+    // Nobody waits for ever for what cannot come.
+    scene.lab.hcrun(["cancel", &cancelled.to_string()]).succeed();
+    up.signal(hcrun_tests::Signal::TERM);
+    assert!(up.end_within(LIMIT).status.success());
+    scene.up_until_idle("fifo-skip");
+    assert_eq!(scene.job(id)["state"], "waiting");
+    let ended = scene.lab.hcrun(["up", "--cluster", "large.toml", "--until-idle"]).start().end_within(LIMIT);
+    assert!(ended.status.success(), "{ended}");
+    assert_eq!(scene.job(id)["state"], "done");
+    assert_eq!(scene.job(cancelled)["state"], "cancelled");
+
+    // Now that it has a cluster, no job is checked against another.
+    let refused = scene.lab.hcrun(["submit", "job.toml", "--cluster", "cluster.toml"]).fail(2);
+    assert!(refused.stderr.contains("the queue is run on another cluster"), "{refused}");
+    scene.submit(&["--cluster", "large.toml"]);
 }
 
 #[test]
@@ -54,6 +71,7 @@ fn a_damaged_database_is_an_error_that_says_so() {
         let refused = scene.lab.hcrun(args).fail(2);
         assert!(refused.stderr.contains("file is not a database"), "{args:?}: {refused}");
         assert!(refused.stderr.contains("HC2024"), "{args:?}: {refused}");
+        assert!(refused.stderr.contains("database is damaged"), "{args:?}: {refused}");
     }
 }
 
@@ -66,6 +84,9 @@ fn unknown_names_are_refused() {
     let id = scene.submit(&[]);
     let refused = scene.lab.hcrun(["cancel", &(id + 1).to_string()]).fail(2);
     assert!(refused.stderr.contains("HC2026"), "{refused}");
+    let refused = scene.lab.hcrun(["cancel", "99999999999999999999"]).fail(2);
+    assert!(refused.stderr.contains("is not the id of a job of this queue"), "{refused}");
+    scene.lab.hcrun(["submit", "job.toml", "--estimate", "0"]).fail(2);
     scene.lab.hcrun(["record", "--out", "x.csv"]).fail(2);
 }
 

@@ -1,6 +1,6 @@
 //! What ran becomes a trace, and its simulation is held against it.
 
-use crate::scene::Scene;
+use crate::scene::{LIMIT, Scene};
 
 #[test]
 fn a_recording_is_replayed_beside_what_really_happened() {
@@ -27,6 +27,43 @@ fn a_recording_is_replayed_beside_what_really_happened() {
     assert!(text.contains("mean JCT") && text.contains("simulated"), "{text}");
     let compared = scene.lab.hcrun(["compare", "--replay", "trace.csv", "--strategy", "fifo-skip,srtf"]);
     assert!(compared.succeed().stdout.contains("srtf"));
+}
+
+/// Jobs that did not come to their end held devices too.
+#[test]
+fn jobs_that_were_cancelled_or_failed_or_are_not_done_are_recorded_and_not_compared() {
+    const LONG: u64 = 100_000_000;
+    let scene = Scene::new();
+    let (done, failed) = (scene.submit(&[]), scene.submit(&[]));
+    scene.lab.write(&format!("queue/jobs/{failed}/job.toml"), "no job at all");
+    let mut up = scene.up(&[]);
+    scene.wait_state(&mut up, failed, "failed");
+    scene.wait_state(&mut up, done, "done");
+    let cancelled = scene.submit_steps(LONG, &[]);
+    let waiting = scene.submit(&[]);
+    scene.run(&mut up, cancelled).wait_steps(&mut up, 5);
+    scene.lab.hcrun(["cancel", &cancelled.to_string()]).succeed();
+    scene.wait_state(&mut up, waiting, "done");
+    let unfinished = scene.submit_steps(LONG, &[]);
+    scene.run(&mut up, unfinished).wait_steps(&mut up, 5);
+    let rows = scene.record();
+    let row = |id: i64| rows.iter().find(|row| row["job"] == id.to_string()).unwrap();
+    let states = [done, failed, cancelled, waiting, unfinished].map(|id| row(id)["state"].as_str());
+    assert_eq!(states, ["done", "failed", "cancelled", "done", "unfinished"]);
+    let replay =
+        scene.lab.hcrun(["simulate", "--replay", "trace.csv", "--json"]).succeed().json()["replay"].take();
+    let ids: Vec<&str> =
+        replay["jobs"].as_array().unwrap().iter().map(|job| job["job"].as_str().unwrap()).collect();
+    assert_eq!(ids, [done.to_string(), waiting.to_string()]);
+    assert_eq!(replay["left_out"], serde_json::json!({ "cancelled": 1, "failed": 1, "unfinished": 1 }));
+    // It had to wait for the cancelled one, in the simulation as well: all its devices were taken.
+    let simulated = replay["jobs"][1]["jct"]["simulated_s"].as_f64().unwrap();
+    let seconds = |id: i64, column: &str| row(id)[column].parse::<f64>().unwrap();
+    assert!(simulated >= seconds(cancelled, "end") - seconds(waiting, "submit"), "{replay}");
+    let text = scene.lab.hcrun(["simulate", "--replay", "trace.csv"]).succeed().stdout;
+    assert!(text.contains("simulated and not compared: 1 cancelled, 1 failed, 1 unfinished"), "{text}");
+    up.signal(hcrun_tests::Signal::TERM);
+    assert!(up.end_within(LIMIT).status.success());
 }
 
 /// A queue learns how long a job takes from the last time it did.

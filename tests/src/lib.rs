@@ -45,6 +45,11 @@ impl Lab {
         self.root.path()
     }
 
+    /// The command's file, for a shell.
+    pub fn program(&self) -> String {
+        self.program.display().to_string()
+    }
+
     /// Writes a file, with the folders it needs.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);

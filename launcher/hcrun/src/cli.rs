@@ -76,7 +76,7 @@ pub enum Verb {
     Cancel(CancelArgs),
     /// Write what a queue ran as a trace, for `hcrun simulate --replay`
     Record(RecordArgs),
-    /// Say why a job of a trace is where it is at a moment of its simulation
+    /// Say why a job of a queue is where it is, or one of a trace at a moment of its simulation
     Why(WhyArgs),
     /// Work on files of prices
     #[command(subcommand)]
@@ -218,7 +218,10 @@ pub struct UpArgs {
     /// The strategy that decides who runs; `hcrun simulate --help` says what each does
     #[arg(long, value_name = "NAME", default_value = "fifo-skip")]
     pub strategy: String,
-    /// End as soon as no job waits or runs
+    /// Length of a round, for strategies that decide in rounds [default: the strategy's own]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub round: Option<u32>,
+    /// End as soon as no job runs or waits that could run
     #[arg(long)]
     pub until_idle: bool,
 }
@@ -234,14 +237,14 @@ pub struct SubmitArgs {
     pub priority: Class,
     /// Seconds that the job is expected to train, for strategies that ask [default: as long as a job with the same
     /// settings did, else an hour]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub estimate: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub struct CancelArgs {
     /// The job's id, as `hcrun ps` shows it
-    pub job: i64,
+    pub job: String,
     #[command(flatten)]
     pub queue: QueueArgs,
 }
@@ -311,11 +314,11 @@ pub struct LabArgs {
     /// Columns of a trace of the format `csv`, as NAME=COLUMN: `submit=arrival,duration=run_s,gpus=n`
     #[arg(long, value_name = "NAME=COLUMN,…")]
     pub columns: Option<String>,
-    /// The cluster: a cluster file, `pool:64` for 64 devices without topology or costs, or `nodes:8x8` for 8 nodes of
-    /// 8 devices
+    /// The cluster: a cluster file, `pool:64` for 64 devices without topology or costs, `nodes:8x8` for 8 nodes of
+    /// 8 devices, or `openb:FOLDER` for the nodes of Alibaba's list
     #[arg(
         long,
-        value_name = "FILE|pool:N|nodes:NxM",
+        value_name = "FILE|pool:N|nodes:NxM|openb:FOLDER",
         env = "HCRUN_CLUSTER",
         required_unless_present = "replay"
     )]
@@ -336,8 +339,8 @@ pub struct LabArgs {
     #[arg(long, value_name = "POOL=FORMAT:SOURCE")]
     pub spot: Vec<String>,
     /// Simulations at a time [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub threads: Option<u16>,
     /// Check every count against the sum of its parts at each event; slow
     #[arg(long)]
     pub check: bool,
@@ -394,6 +397,33 @@ pub struct CompareArgs {
 pub enum PricesVerb {
     /// Name the prices that are old or have no source
     Check(PricesCheckArgs),
+    /// Choose between the pools of a cluster by price, stability, certificates and support
+    Choose(PricesChooseArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PricesChooseArgs {
+    /// The cluster file; its file of prices says what providers take, are certified for and help with
+    #[arg(long, value_name = "FILE", env = "HCRUN_CLUSTER")]
+    pub cluster: PathBuf,
+    /// Only pools with devices of this model
+    #[arg(long, value_name = "MODEL")]
+    pub device: Option<String>,
+    /// Workers of the job: on spot all of them stand still when one is lost
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub workers: u32,
+    /// A certification that the pool's provider must have, as the file of prices writes it (may be repeated)
+    #[arg(long = "require", value_name = "CERTIFICATION")]
+    pub require: Vec<String>,
+    /// The least support tier of the pool's provider
+    #[arg(long, value_name = "TIER")]
+    pub support: Option<u8>,
+    /// How stable a pool is: its history or hazard, as `hcrun simulate --spot` takes it (may be repeated)
+    #[arg(long, value_name = "POOL=FORMAT:SOURCE")]
+    pub spot: Vec<String>,
+    /// Seconds of work that one loss takes: what was done since the last checkpoint, and the start
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub loss_takes: u32,
 }
 
 #[derive(Debug, Args)]
@@ -407,14 +437,19 @@ pub struct PricesCheckArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("trace", |trace| trace.required_unless_present("job").requires("cluster").requires("strategy")))]
+#[command(mut_arg("replay", |replay| replay.requires("strategy")))]
+#[command(mut_arg("cluster", |cluster| cluster.required_unless_present("job")))]
 pub struct WhyArgs {
-    /// The job's id in the trace
+    /// The job's id, in the queue or in the trace
     pub job: String,
     #[command(flatten)]
+    pub queue: QueueArgs,
+    #[command(flatten)]
     pub lab: LabArgs,
-    /// The strategy
+    /// The strategy, for a trace
     #[arg(long, value_name = "NAME")]
-    pub strategy: String,
+    pub strategy: Option<String>,
     /// Seconds from the first submission [default: the moment after the job's submission]
     #[arg(long, value_name = "SECONDS")]
     pub at: Option<f64>,

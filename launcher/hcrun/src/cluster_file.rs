@@ -6,7 +6,7 @@ use std::path::Path;
 use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::link::Congestion;
 use hcrun_scheduling::Fleet;
-use hcrun_scheduling::costs::{Costs, PerHour, PriceTable, ZoneCosts};
+use hcrun_scheduling::costs::{Costs, MAX_USD, PerHour, PriceTable, ZoneCosts};
 
 use crate::codes;
 use crate::failure::{Failure, Result};
@@ -123,6 +123,12 @@ fn check(cluster: &Cluster, document: &Document) -> Result<()> {
                 let cause = format!("a price of {price} is negative");
                 return Err(refuse(key("usd_per_hour"), cause).hint("leave it out if it is unknown"));
             }
+            (Some(price), _) if PerHour::from_usd(price).is_none() => {
+                let cause = format!("a price of {price} is above {MAX_USD} US dollars for a worker and hour");
+                return Err(
+                    refuse(key("usd_per_hour"), cause).hint("correct it; leave it out if it is unknown")
+                );
+            }
             (Some(_), None) => {
                 let cause = format!("pool `{}` has a price without a source", pool.name);
                 return Err(refuse(key("usd_per_hour"), cause)
@@ -170,6 +176,12 @@ slots = 4
                 "slots = 4\nusd_per_hour = 2.0",
                 "HC2007 cluster.toml:9:1 | pool `home` has a price without a source | add `price_source` with where the \
                  price comes from and when it was read",
+            ),
+            (
+                "slots = 4",
+                "slots = 4\nusd_per_hour = 1e30\nprice_source = \"x\"",
+                "HC2007 cluster.toml:9:1 | a price of 1000000000000000000000000000000 is above 1000000 US dollars for a \
+                 worker and hour | correct it; leave it out if it is unknown",
             ),
             (
                 "slots = 4",

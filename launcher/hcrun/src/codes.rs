@@ -237,8 +237,8 @@ codes! {
         "name the queue's directory with --queue; `hcrun submit` and `hcrun up` make one";
     QUEUE_UNUSABLE "HC2024" Usage
         "the queue cannot be used",
-        "Its database is damaged, of another program or of a newer hcrun, or its directory cannot be written. \
-         Nothing in it was changed.",
+        "Its database is damaged, of another program or of a newer hcrun, or its directory cannot be written; the message says \
+         which. Nothing in it was changed.",
         "check the path and its permissions; if the database is damaged, take a copy of the directory and start a new \
          queue: jobs are kept in jobs/, their runs with checkpoints in runs/";
     QUEUE_BUSY "HC2025" Usage
@@ -251,7 +251,7 @@ codes! {
         "`hcrun ps` lists the jobs with their ids";
     QUEUE_JOB_ENDED "HC2027" Usage
         "the job is at its end",
-        "A job that is done, failed, cancelled or refused stays so.",
+        "A job that is done, failed or cancelled stays so.",
         "submit it again";
     PRICES_MALFORMED "HC2028" Usage
         "a file of prices cannot be used",
@@ -263,6 +263,11 @@ codes! {
         "Entries of the file of prices are older than the limit, dated in the future, or do not say where they come \
          from.",
         "look each of them up again, and write its new date and source";
+    OUTPUT_UNWRITABLE "HC2030" Usage
+        "an output cannot be written",
+        "A file that the command was asked for, or its standard output, cannot be opened, or not all of it could be \
+         written. An old file is as it was.",
+        "name a file in a directory that exists and may be written, on a disk with room";
 
     JOIN_DEADLINE "HC3001" Deadline
         "not all workers joined in time",
@@ -363,6 +368,11 @@ codes! {
         "the coordinator is gone",
         "A worker lost its control link to the coordinator and stopped, or the launcher was itself stopped or starved of CPU for longer than its workers wait.",
         "see the launcher's messages; `hcrun resume RUN` goes on from the last checkpoint";
+    QUEUE_LOCKED "HC8007" Infrastructure
+        "the queue's database is locked",
+        "Another process, such as a copy that is being made or a program that looks into it, has kept the database locked for \
+         longer than a command waits. Nothing was changed.",
+        "find it with `fuser DIR/queue.db`, let it end, and give the command again";
     GPU_FAILED "HC8008" Infrastructure
         "a GPU cannot be used, or failed",
         "The pool's `device` says that its workers compute on GPUs. The worker named could not open its own, found no machine \

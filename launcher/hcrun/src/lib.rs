@@ -10,6 +10,7 @@ pub mod commands;
 pub mod control_socket;
 mod driver;
 pub mod failure;
+mod interrupts;
 pub mod job_file;
 mod lab;
 pub mod manifests;
@@ -37,8 +38,9 @@ pub fn main() -> ExitCode {
         Err(refused) => return output::usage(&refused),
     };
     let output = Output::new(&command_line.global);
-    match commands::dispatch(command_line, &output) {
+    let code = match commands::dispatch(command_line, &output) {
         Ok(code) => code,
         Err(failure) => output.failure(&failure),
-    }
+    };
+    output::unwritten().unwrap_or(code)
 }

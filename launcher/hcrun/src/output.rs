@@ -4,7 +4,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use serde::Serialize;
 
@@ -143,10 +143,26 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("answers have string keys only")
 }
 
+/// Says so if data could not be written to stdout: the command has not done what it was asked for.
+pub(crate) fn unwritten() -> Option<ExitCode> {
+    let cause = UNWRITTEN.get()?;
+    let failure = Failure::new(&codes::OUTPUT_UNWRITABLE, "cannot write the answer");
+    let failure = failure.at("standard output").because(cause);
+    eprintln!("{}", printable(&failure.to_string()));
+    Some(ExitCode::from(failure.exit_code()))
+}
+
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
 fn write_line(text: &str) {
-    // A reader that went away (`| head`) is no failure of ours.
     let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{text}");
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        // A reader that went away (`| head`) is no failure of ours.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            UNWRITTEN.get_or_init(|| error.to_string());
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]

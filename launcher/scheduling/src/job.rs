@@ -126,6 +126,8 @@ pub struct JobSpec {
     /// Share of this job beside others of its class.
     pub weight: f64,
     pub deadline: Option<Time>,
+    /// When its owner takes it out, however far it has come; none: it runs to its end.
+    pub leaves: Option<Time>,
     pub preemptible: bool,
     /// What it reads; each of its workers must be where all of them may be held.
     pub shards: Vec<Shard>,
@@ -133,8 +135,10 @@ pub struct JobSpec {
     pub kinds: Vec<String>,
     /// What its workers exchange; none: not known, and then not paid for.
     pub exchange: Option<Exchange>,
-    /// Of one checkpoint.
+    /// Of one checkpoint; it goes to the home of the shards.
     pub checkpoint_bytes: u64,
+    /// Of all its shards together; they are in the home of the first one that has a home.
+    pub data_bytes: u64,
     /// Exactly these devices of each pool; empty: devices of any of its pools.
     pub parts: Vec<(PoolIndex, u32)>,
 }
@@ -158,11 +162,13 @@ impl JobSpec {
             class: Class::Normal,
             weight: 1.0,
             deadline: None,
+            leaves: None,
             preemptible: true,
             shards: Vec::new(),
             kinds: Vec::new(),
             exchange: None,
             checkpoint_bytes: 0,
+            data_bytes: 0,
             parts: Vec::new(),
         }
     }
@@ -178,11 +184,17 @@ impl JobSpec {
         JobSpec { parts, ..JobSpec::rigid(id, submit, devices, duration) }
     }
 
-    /// The same job, submitted at another time; its deadline moves with it.
+    /// Whether anything is known of what it sends: without that its egress is unknown, not nothing.
+    pub fn names_bytes(&self) -> bool {
+        self.exchange.is_some() || self.checkpoint_bytes > 0 || self.data_bytes > 0
+    }
+
+    /// The same job, submitted at another time; its deadline and its leave move with it.
     #[must_use]
     pub fn arriving(&self, submit: Time) -> JobSpec {
         let mut job = self.clone();
-        job.deadline = job.deadline.map(|deadline| submit + deadline.since(job.submit));
+        let moved = |time: Time| submit + time.since(job.submit);
+        (job.deadline, job.leaves) = (job.deadline.map(moved), job.leaves.map(moved));
         job.submit = submit;
         job
     }

@@ -5,19 +5,21 @@
 
 mod leaving;
 mod live;
+mod sending;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hcrun_protocol::time::{Span, Time};
 
-use crate::fleet::{Fleet, NodeIndex, PoolSet};
+use crate::fleet::{Fleet, NodeIndex, PoolSet, ZoneIndex};
 use crate::free::{Allocation, Free};
 use crate::job::{JobIndex, JobSpec, Shape, Workload};
 use crate::work::{Rate, Work};
 
 use leaving::Leaving;
 pub use live::Past;
+use sending::{Run, Sent};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -73,6 +75,8 @@ pub struct Job {
     resumed: Work,
     /// Device time of runs that ended.
     attained: u128,
+    /// Zones that have had its data sent to them, as bits.
+    fetched: u64,
 }
 
 impl Job {
@@ -97,6 +101,7 @@ impl Job {
             counted: Time::ZERO,
             resumed: Work::ZERO,
             attained: 0,
+            fetched: 0,
         }
     }
 
@@ -190,6 +195,8 @@ pub struct State {
     billed: Vec<u128>,
     /// Jobs that were stopped and are not gone yet.
     leaving: Leaving,
+    /// Of jobs that name their bytes.
+    sent: Sent,
 }
 
 impl State {
@@ -206,6 +213,7 @@ impl State {
             disturbed: Vec::new(),
             billed: vec![0; fleet.pools.len()],
             leaving: Leaving::default(),
+            sent: Sent::default(),
             fleet,
         }
     }
@@ -251,6 +259,12 @@ impl State {
     /// Device microseconds that runs which have ended are billed for, by pool: each run is rounded as its pool's provider does.
     pub fn billed(&self) -> &[u128] {
         &self.billed
+    }
+
+    /// Bytes that left a zone in a month, by month, of runs that have ended and of what all runs were given at their starts.
+    /// Months have 30 days and are counted from the start.
+    pub fn sent(&self) -> Vec<(ZoneIndex, u32, u64)> {
+        self.sent.totals()
     }
 
     /// What has happened since [`Self::forget_changes`].
@@ -300,6 +314,9 @@ impl State {
         // Second place at which residency is enforced: no strategy can talk its way past it.
         assert!(pools.clone().all(|pool| job.pools.contains(pool)), "a job is placed where it may not be");
         let provisioning = pools.map(|pool| fleet.pool(pool).provisioning).max().unwrap_or(Span(0));
+        if job.spec.names_bytes() {
+            self.sent.start(now, &fleet, job, &allocation);
+        }
         job.phase = Phase::Running;
         job.since = now;
         job.ready = clear + provisioning + job.spec.start_overhead;
@@ -338,7 +355,7 @@ impl State {
         if why != Stop::Lost && job.spec.stop_overhead > Span(0) {
             self.leaving.add(now + job.spec.stop_overhead, index, job.allocation.clone());
         }
-        self.release(index, kept, Phase::Waiting);
+        self.release(index, kept, Phase::Waiting, Some(why));
         self.waiting += 1;
     }
 
@@ -346,7 +363,7 @@ impl State {
     pub fn complete(&mut self, index: JobIndex) {
         let work = self.job(index).spec.work;
         assert!(self.job(index).is_complete(self.now), "a job is done when its work is done");
-        self.release(index, work, Phase::Done);
+        self.release(index, work, Phase::Done, None);
         self.jobs[index.index()].ended = Some(self.now);
     }
 
@@ -433,9 +450,14 @@ impl State {
         self.running.iter().filter(holds).copied().collect()
     }
 
-    fn release(&mut self, index: JobIndex, done: Work, phase: Phase) {
+    fn release(&mut self, index: JobIndex, done: Work, phase: Phase, stop: Option<Stop>) {
         let (now, fleet) = (self.now, Arc::clone(&self.fleet));
         let job = &mut self.jobs[index.index()];
+        if job.spec.names_bytes() {
+            let (from, worked) = (job.ready.min(now), job.done(now).saturating_sub(job.resumed));
+            let run = Run { allocation: &job.allocation, from, to: now, worked, stop };
+            self.sent.end(&fleet, &job.spec, &run);
+        }
         job.attained = job.attained(now);
         job.phase = phase;
         job.done = done;

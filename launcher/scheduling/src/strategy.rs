@@ -108,17 +108,21 @@ pub enum Reason {
     Impossible(String),
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Reason {
+    /// For people, with the names that jobs have in `state`.
+    pub fn in_words(&self, state: &State) -> String {
+        let name = |index: &JobIndex| &state.job(*index).spec.id;
         match self {
-            Reason::Next => f.write_str("next in line, and its devices are free"),
-            Reason::Ahead { of } => write!(f, "fits into what job #{} ahead of it cannot use", of.0),
-            Reason::Overtaken => f.write_str("jobs before it in line take its devices"),
-            Reason::Yields { to } => write!(f, "job #{} is of a higher class and takes its devices", to.0),
-            Reason::Resized { from, to } => write!(f, "{to} devices are worth more than {from}"),
-            Reason::MakesRoom { to } => write!(f, "moves so that job #{} lies on fewer nodes", to.0),
-            Reason::Paused(why) => f.write_str(why),
-            Reason::Impossible(why) => f.write_str(why),
+            Reason::Next => "next in line, and its devices are free".to_owned(),
+            Reason::Ahead { of } => format!("fits into what job `{}` ahead of it cannot use", name(of)),
+            Reason::Overtaken => "jobs before it in line take its devices".to_owned(),
+            Reason::Yields { to } => {
+                format!("job `{}` is of a higher class and takes its devices", name(to))
+            }
+            Reason::Resized { from, to } => format!("{to} devices are worth more than {from}"),
+            Reason::MakesRoom { to } => format!("moves so that job `{}` lies on fewer nodes", name(to)),
+            Reason::Paused(why) => (*why).to_owned(),
+            Reason::Impossible(why) => why.clone(),
         }
     }
 }

@@ -92,6 +92,23 @@ fn errors_name_line_and_key() {
         let error = PriceTable::parse(&LAB.replace(from, to)).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
+    let standing =
+        "[[provider]]\nprovider = \"a\"\nregion = \"any\"\ndate = \"2026-01-31\"\nsupport_tier = 1\n";
+    for (text, expected) in [
+        (standing.replace("support_tier = 1", ""), "line 2, key `provider`: it has neither"),
+        (standing.replace("= 1", "= 300"), "line 5, key `support_tier`: invalid value"),
+        (
+            format!("{standing}certifications = [\" \"]"),
+            "line 6, key `certifications`: a certification has no name",
+        ),
+        (
+            format!("{standing}{standing}"),
+            "line 7, key `provider`: the same provider and region are in line 2 already",
+        ),
+    ] {
+        let error = PriceTable::parse(&text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
     let twice = PriceTable::parse(&format!("{LAB}{LAB}")).unwrap_err().to_string();
     assert_eq!(twice, "line 15, key `amortised`: the same price is in line 3 already");
     let falling = r#"

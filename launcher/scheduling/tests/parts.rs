@@ -181,3 +181,22 @@ fn classes_displaces_lower_classes_alone_and_never_a_guaranteed_job() {
     }
     assert!(displaced.0 > 50, "{}", displaced.0);
 }
+
+/// Enough devices are free, and not those that it names.
+#[test]
+fn what_a_job_in_parts_waits_for_is_named_by_pool() {
+    let job = |id: &str, parts: &[(u8, u32)], seconds| {
+        let parts = parts.iter().map(|(pool, devices)| (PoolIndex(*pool), *devices)).collect();
+        JobSpec::in_parts(id, Time::ZERO, parts, Span::from_secs(seconds))
+    };
+    let jobs =
+        vec![job("north", &[(0, 2)], 10), job("south", &[(1, 3)], 30), job("waits", &[(0, 2), (1, 1)], 5)];
+    let mut strategy = strategies::by_name("fifo-skip").unwrap();
+    let workload = Workload::new(jobs).unwrap();
+    let state = until(&fleet(), &Course::default(), workload, &mut strategy, Time(1_000_000)).unwrap();
+    let why = strategy.why(&state, hcrun_scheduling::JobIndex(2));
+    assert_eq!(why.answer.to_string(), "it needs 1 device of pool `public`, of which 0 are free");
+    let enough = why.enough_free.unwrap();
+    assert_eq!((enough.in_s, enough.after.as_str()), (29.0, "south"));
+    assert!(why.pools.iter().map(|pool| pool.free).sum::<u64>() >= 2);
+}

@@ -29,11 +29,6 @@ pub enum Input {
     Message(ToWorker),
     /// A frame of the resumed state came; heartbeats wait behind many of them.
     StateArrived,
-    /// Sampled by the driver with each tick.
-    Progress {
-        progress: u64,
-        activity: Activity,
-    },
     /// The training thread has something to say.
     Say(ToCoordinator),
     /// The control link is gone.
@@ -44,7 +39,12 @@ pub enum Input {
     Broken {
         what: String,
     },
-    Tick,
+    /// The moment of [`Member::next_deadline`] has come, however much else there is to hear; with what the training
+    /// thread shows of itself at that moment.
+    Tick {
+        progress: u64,
+        activity: Activity,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,8 +106,6 @@ pub struct Member {
     heard: Time,
     awake: Time,
     next_heartbeat: Time,
-    progress: u64,
-    activity: Activity,
     outputs: VecDeque<Output>,
 }
 
@@ -122,8 +120,6 @@ impl Member {
             heard: now,
             awake: now,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
-            progress: 0,
-            activity: Activity::Preparing,
             outputs: VecDeque::new(),
         }
     }
@@ -141,14 +137,10 @@ impl Member {
                 self.on_message(message);
             }
             Input::StateArrived => self.heard = now,
-            Input::Progress { progress, activity } => {
-                self.progress = progress;
-                self.activity = activity;
-            }
             Input::Say(message) => self.on_say(message),
             Input::Disconnected { cause } => self.end(End::CoordinatorLost { cause }),
             Input::Broken { what } => self.end(End::Protocol { what }),
-            Input::Tick => {}
+            Input::Tick { progress, activity } => self.beat(now, progress, activity),
         }
         self.keep_time(now);
     }
@@ -215,20 +207,20 @@ impl Member {
         self.outputs.push_back(Output::Send(message));
     }
 
-    fn keep_time(&mut self, now: Time) {
-        if self.state == State::Ended {
-            return;
-        }
-        if now >= self.heard + self.silence_limit {
-            let cause = format!("silent for {}", now.since(self.heard));
-            return self.end(End::CoordinatorLost { cause });
-        }
+    /// Only a tick brings what a heartbeat says: other messages may come in between for as long as they like.
+    fn beat(&mut self, now: Time, progress: u64, activity: Activity) {
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + HEARTBEAT_INTERVAL;
             if !matches!(self.state, State::Connecting | State::Joining) {
-                let (progress, activity) = (self.progress, self.activity);
                 self.outputs.push_back(Output::Send(ToCoordinator::Heartbeat { progress, activity }));
             }
+        }
+    }
+
+    fn keep_time(&mut self, now: Time) {
+        if self.state != State::Ended && now >= self.heard + self.silence_limit {
+            let cause = format!("silent for {}", now.since(self.heard));
+            self.end(End::CoordinatorLost { cause });
         }
     }
 
@@ -296,9 +288,13 @@ mod tests {
         let mut now = Time::ZERO;
         while let Some(deadline) = member.next_deadline() {
             now = deadline;
-            member.handle(now, Input::Tick);
+            member.handle(now, tick());
         }
         (now, outputs(member))
+    }
+
+    fn tick() -> Input {
+        Input::Tick { progress: 0, activity: Activity::Preparing }
     }
 
     fn outputs(member: &mut Member) -> Vec<Output> {
@@ -309,7 +305,7 @@ mod tests {
     fn says_hello_first_and_nothing_before_the_welcome() {
         let mut member = member();
         member.handle(Time::ZERO, Input::Connected);
-        member.handle(Time(1_000_000), Input::Tick);
+        member.handle(Time(1_000_000), tick());
         let said = outputs(&mut member);
         assert!(matches!(said[..], [Output::Send(ToCoordinator::Hello { .. })]), "{said:?}");
     }
@@ -342,10 +338,10 @@ mod tests {
     fn a_worker_that_slept_gives_the_coordinator_a_fresh_chance() {
         let mut member = member();
         member.handle(Time::ZERO, Input::Connected);
-        member.handle(Time(60_000_000), Input::Tick);
+        member.handle(Time(60_000_000), tick());
         assert_eq!(member.state, State::Joining);
         while let Some(deadline) = member.next_deadline() {
-            member.handle(deadline, Input::Tick);
+            member.handle(deadline, tick());
         }
         assert_eq!(member.state, State::Ended);
     }

@@ -66,7 +66,8 @@ pub struct Job {
 const BUCKETS: usize = 2;
 const CHECKPOINT_ZONE: &str = "private";
 const STORE_TIME: Span = Span::from_millis(40);
-const SAMPLE_INTERVAL: Span = Span::from_millis(100);
+/// How late timers are: a fast worker has much to say before it is told the time.
+const TIMER: Span = Span::from_millis(1);
 
 impl Job {
     pub fn parties(&self, seed: u64) -> Vec<Party> {
@@ -193,7 +194,6 @@ pub struct Worker {
     prng: Prng,
     /// The next thing the training thread does by itself.
     todo: Option<(Time, Todo)>,
-    next_sample: Option<Time>,
     step: Step,
     progress: u64,
     activity: Activity,
@@ -227,7 +227,6 @@ impl Worker {
             prng: Prng::keyed(&[seed, 9, rank as u64]),
             rank: Rank::from_index(rank),
             todo: None,
-            next_sample: None,
             step: Step(0),
             progress: 0,
             activity: Activity::Preparing,
@@ -338,10 +337,7 @@ impl Node for Party {
     fn start(&mut self, now: Time, out: &mut Outbox<Message>) {
         match self {
             Party::Coordinator(launcher) => launcher.feed(now, coordinator::Input::Tick, out),
-            Party::Worker(worker) => {
-                worker.next_sample = Some(now);
-                out.send(worker.job.workers, Message::Dial);
-            }
+            Party::Worker(worker) => out.send(worker.job.workers, Message::Dial),
         }
     }
 
@@ -407,12 +403,8 @@ impl Node for Party {
                 if let Some((_, todo)) = worker.todo.take_if(|(at, _)| *at <= now) {
                     worker.act(now, todo, out);
                 }
-                if worker.next_sample.take_if(|at| *at <= now).is_some() {
-                    worker.next_sample = Some(now + SAMPLE_INTERVAL);
-                    let (progress, activity) = (worker.progress, worker.activity);
-                    worker.feed(now, member::Input::Progress { progress, activity }, out);
-                }
-                worker.feed(now, member::Input::Tick, out);
+                let (progress, activity) = (worker.progress, worker.activity);
+                worker.feed(now, member::Input::Tick { progress, activity }, out);
             }
         }
     }
@@ -426,7 +418,8 @@ impl Node for Party {
             }
             Party::Worker(worker) => {
                 let todo = worker.todo.map(|(at, _)| at);
-                worker.machine.next_deadline().into_iter().chain(todo).chain(worker.next_sample).min()
+                let machine = worker.machine.next_deadline().map(|at| at + TIMER);
+                machine.into_iter().chain(todo).min()
             }
         }
     }

@@ -111,6 +111,29 @@ fn without_faults_every_job_is_done_and_stored() {
     });
 }
 
+/// Its timer comes after what it has to say, each time.
+#[test]
+fn a_worker_of_many_steps_per_heartbeat_gets_on() {
+    const DETECT_WITHIN: Span = Span::from_millis(1_500);
+    for seed in 0..3 {
+        let (workers, steps, longest_step) = (1, 60_000, Span(100));
+        let idle = job(&mut Prng::keyed(&[seed]));
+        let job = Job {
+            workers,
+            steps,
+            longest_step,
+            checkpoint_every: steps,
+            detect_within: DETECT_WITHIN,
+            ..idle
+        };
+        let mut world = world(&job, seed);
+        world.run_until(END);
+        let (at, end) = launcher(&world).ended.as_ref().unwrap();
+        assert_eq!(end, &Outcome::Done { steps }, "seed {seed}");
+        assert!(*at > Time::ZERO + DETECT_WITHIN + DETECT_WITHIN, "seed {seed}: too short to tell, {at:?}");
+    }
+}
+
 #[test]
 fn a_killed_worker_stops_the_job_in_time_and_is_named() {
     for_each_seed(|seed| {

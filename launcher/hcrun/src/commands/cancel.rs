@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) fn cancel(args: &CancelArgs, output: &Output) -> Result<()> {
     let queue = QueueDir::open(&args.queue.queue)?;
     let store = Store::open(&queue)?;
-    let job = store.job(args.job)?;
+    let job = store.job(queue.job_id(&args.job)?)?;
     if job.state.is_final() {
         return Err(Failure::new(
             &codes::QUEUE_JOB_ENDED,

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod cancel;
+mod choose;
 mod compare;
 mod completions;
 mod doctor;
@@ -33,12 +34,14 @@ use crate::cli::{CommandLine, PricesVerb, ShardVerb, Verb};
 use crate::failure::Result;
 use crate::output::Output;
 
-/// Runs the verb. A verb that ended a run answers with that run's exit code.
+/// Runs the verb. One that ended a run, or has part of its results, answers with an exit code of its own.
 pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> {
     let global = command_line.global;
     match command_line.verb {
         Verb::Run(args) => return run::run(&args, &global, output),
         Verb::Scale(args) => return scale::scale(&args, &global, output),
+        Verb::Simulate(args) => return simulate::simulate(&args, output),
+        Verb::Compare(args) => return compare::compare(&args, output),
         Verb::Resume(args) => return resume::resume(&args, &global, output),
         Verb::Predict(args) => predict::predict(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
@@ -46,9 +49,8 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::ProbeGpu => probe_gpu::probe_gpu(output),
         Verb::Plan(args) => plan::plan(&args, &global, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
-        Verb::Simulate(args) => simulate::simulate(&args, output),
-        Verb::Compare(args) => compare::compare(&args, output),
         Verb::Prices(PricesVerb::Check(args)) => prices::check(&args, output),
+        Verb::Prices(PricesVerb::Choose(args)) => choose::choose(&args, output),
         Verb::Up(args) => return up::up(&args, output),
         Verb::Submit(args) => submit::submit(&args, output),
         Verb::Ps(args) => ps::ps(&args, output),

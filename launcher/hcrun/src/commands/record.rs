@@ -12,13 +12,10 @@ pub(crate) fn record(args: &RecordArgs, output: &Output) -> Result<()> {
     let queue = QueueDir::open(&args.queue.queue)?;
     let record = queue::record(&queue)?;
     lab::write(&args.out, "trace", &record.csv)?;
-    let answer = json!({ "file": args.out, "jobs": record.jobs, "left_out": record.left_out });
+    let answer = json!({ "file": args.out, "jobs": record.jobs });
     output.answer(&answer, || {
-        let left_out = match record.left_out {
-            0 => String::new(),
-            count => format!(", without {count} that are not done"),
-        };
-        format!("{} jobs in {}{left_out}", record.jobs, args.out.display())
+        let jobs: Vec<String> = record.jobs.iter().map(|(end, count)| format!("{count} {end}")).collect();
+        format!("{}: jobs {}", args.out.display(), jobs.join(", "))
     });
     Ok(())
 }

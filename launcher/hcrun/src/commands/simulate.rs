@@ -1,25 +1,39 @@
 //! `hcrun simulate`: a trace under strategies, one row of figures each.
 
+use std::process::ExitCode;
+
 use crate::cli::SimulateArgs;
 use crate::failure::Result;
-use crate::lab;
+use crate::interrupts::Interrupts;
+use crate::lab::{self, OutputFile};
 use crate::output::Output;
 
-pub(crate) fn simulate(args: &SimulateArgs, output: &Output) -> Result<()> {
+pub(crate) fn simulate(args: &SimulateArgs, output: &Output) -> Result<ExitCode> {
     let inputs = lab::read(&args.lab, &args.strategy, "simulate")?;
-    let results = lab::sweep(&inputs, args.report.is_some(), output)?;
-    if let Some(path) = &args.csv {
-        lab::write(path, "table", &lab::to_csv(&results))?;
+    let interrupts = Interrupts::watch()?;
+    let csv = args.csv.as_deref().map(|path| OutputFile::open(path, "table")).transpose()?;
+    let report = args.report.as_deref().map(|path| OutputFile::open(path, "report")).transpose()?;
+    if let (Some(csv), Some(report)) = (&csv, &report) {
+        csv.differs_from(report)?;
     }
-    if let Some(path) = &args.report {
-        lab::write_report(path, &inputs, &results)?;
+    let results = lab::sweep(&inputs, report.is_some(), &interrupts, output)?;
+    if let Some(file) = csv {
+        file.write(&lab::to_csv(&inputs, &results))?;
+    }
+    if let Some(file) = report {
+        file.write(&lab::to_html(&inputs, &results))?;
     }
     let mut document = lab::Document::of(&inputs, &results);
-    document.replay =
-        inputs.recording.as_ref().map(|recording| lab::replay(&inputs, recording)).transpose()?;
+    let recording = inputs.recording.as_ref().filter(|_| results.interrupted.is_none());
+    let replay = recording.map(|recording| lab::replay(&inputs, recording)).transpose();
+    // The rows are good without it.
+    let failure = document.replayed(replay);
     output.document(&document, || {
         let replay = document.replay.as_ref().map(|replay| format!("\n\n{}", lab::replay_text(replay)));
         lab::text(&inputs, &results) + &replay.unwrap_or_default()
     });
-    Ok(())
+    Ok(match failure {
+        Some(failure) => lab::ended(&failure, output),
+        None => lab::conclude(&results, output),
+    })
 }

@@ -14,7 +14,8 @@ pub(crate) fn submit(args: &SubmitArgs, output: &Output) -> Result<()> {
     let estimate_s = job.estimate.as_secs_f64();
     let answer = json!({ "job": job.id, "name": job.name, "pools": job.pools, "estimate_s": estimate_s });
     output.answer(&answer, || {
-        format!("job {} ({}) on {}, expected to train for {estimate_s:.0} s", job.id, job.name, job.pools)
+        let pools = queue::pools_words(&job.pools);
+        format!("job {} ({}) on {pools}, expected to train for {estimate_s:.0} s", job.id, job.name)
     });
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use hcrun_protocol::cluster::{Backend, Cluster};
+use hcrun_protocol::time::Span;
 use hcrun_scheduling::strategy::Pace;
 use hcrun_scheduling::{Strategy, strategies};
 
@@ -14,19 +15,18 @@ use crate::settings::schema::nearest;
 use crate::{cluster_file, codes};
 
 pub(crate) fn up(args: &UpArgs, output: &Output) -> Result<ExitCode> {
-    let strategy = strategy(&args.strategy)?;
-    if let Pace::Rounds(length) = strategy.pace {
-        return Err(Failure::new(
-            &codes::STRATEGY_UNKNOWN,
-            format!("`{}` cannot run a queue", strategy.name),
-        )
-        .because(format!(
-            "it decides in rounds of {} s; a queue decides whenever a job comes or goes",
-            length.0 / 1_000_000
-        ))
-        .hint(
-            "take one that decides at events, such as `fifo-skip`, `srsf`, `priority`, `classes` or `demand`",
-        ));
+    let mut strategy = strategy(&args.strategy)?;
+    if let Some(seconds) = args.round {
+        let length = Span::from_secs(seconds.into());
+        strategy.pace = match strategy.pace {
+            Pace::Rounds(_) => Pace::Rounds(length),
+            Pace::EventsAndRounds(_) => Pace::EventsAndRounds(length),
+            Pace::Events => {
+                return Err(Failure::new(&codes::USAGE, format!("`{}` has no rounds", strategy.name))
+                    .because("it decides whenever a job comes or goes")
+                    .hint("leave --round out, or take a strategy of rounds such as `max-min`"));
+            }
+        };
     }
     let queue = QueueDir::make(&args.queue.queue)?;
     let cluster = match &args.cluster {

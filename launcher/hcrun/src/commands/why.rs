@@ -1,4 +1,4 @@
-//! `hcrun why`: why a job is where it is, at a moment of a simulation.
+//! `hcrun why`: why a job is where it is, in a queue or at a moment of a simulation.
 
 use hcrun_protocol::time::Time;
 use hcrun_scheduling::comparison::vary;
@@ -9,10 +9,19 @@ use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::lab;
 use crate::output::Output;
+use crate::queue;
 use crate::settings::schema::nearest;
 
 pub(crate) fn why(args: &WhyArgs, output: &Output) -> Result<()> {
-    let inputs = lab::read(&args.lab, std::slice::from_ref(&args.strategy), "why")?;
+    if args.lab.trace.is_none() && args.lab.replay.is_none() {
+        if args.at.is_some() || args.strategy.is_some() {
+            return Err(Failure::new(&codes::USAGE, "`--at` and `--strategy` are for jobs of a trace")
+                .because("a job of a queue is explained as it is now, under the strategy of `hcrun up`")
+                .hint("leave them out, or give a trace with `--trace` and `--cluster`"));
+        }
+        return queue::why(&args.queue.queue, &args.job, output);
+    }
+    let inputs = lab::read(&args.lab, args.strategy.as_slice(), "why")?;
     let index = find(&inputs, &args.job)?;
     let submit = inputs.workload.jobs()[index.index()].submit;
     let moment = args.at.map_or(Ok(submit), moment)?;

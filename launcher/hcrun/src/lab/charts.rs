@@ -35,9 +35,9 @@ pub(super) fn completion_times(drawn: &[Drawn]) -> Option<String> {
         let point = |(index, time): (usize, &hcrun_protocol::time::Span)| {
             (time.as_secs_f64().max(1.0).log10(), (index + 1) as f64 / times.len() as f64)
         };
-        shown.map(point).collect::<Vec<_>>()
+        (drawn.place, shown.map(point).collect())
     });
-    let curves: Vec<Vec<(f64, f64)>> = curves.collect();
+    let curves: Vec<Curve> = curves.collect();
     let axes = Axes {
         x: "time from submission to completion",
         y: "share of jobs",
@@ -59,7 +59,7 @@ pub(super) fn queue(drawn: &[Drawn]) -> Option<String> {
 
 fn levels(drawn: &[Drawn], y: &str, of: impl Fn(&Level) -> f64) -> Option<String> {
     let end = drawn.iter().map(|drawn| drawn.outcome.makespan.0).max()?.max(1);
-    let curves = drawn.iter().map(|drawn| averaged(drawn.timeline.levels(), end, &of));
+    let curves = drawn.iter().map(|drawn| (drawn.place, averaged(drawn.timeline.levels(), end, &of)));
     let axes = Axes { x: "time", y, format_x: &|at| seconds(*at), format_y: &|level| format!("{level:.0}") };
     lines(&curves.collect::<Vec<_>>(), &axes, None)
 }
@@ -89,8 +89,11 @@ fn averaged(levels: &[Level], end: u64, of: impl Fn(&Level) -> f64) -> Vec<(f64,
     curve
 }
 
-fn lines(curves: &[Vec<(f64, f64)>], axes: &Axes<'_>, top: Option<f64>) -> Option<String> {
-    let all = || curves.iter().flatten();
+/// Points, with the place of their strategy.
+type Curve = (usize, Vec<(f64, f64)>);
+
+fn lines(curves: &[Curve], axes: &Axes<'_>, top: Option<f64>) -> Option<String> {
+    let all = || curves.iter().flat_map(|(_, points)| points);
     let bound =
         |pick: fn(f64, f64) -> f64, start: f64, of: fn(&(f64, f64)) -> f64| all().map(of).fold(start, pick);
     let (left, right) =
@@ -106,8 +109,8 @@ fn lines(curves: &[Vec<(f64, f64)>], axes: &Axes<'_>, top: Option<f64>) -> Optio
             .y_label_area_size(66)
             .build_cartesian_2d(left..right.max(left + 1e-9), 0.0..high)?;
         mesh(&mut chart, axes)?;
-        for (index, curve) in curves.iter().enumerate() {
-            chart.draw_series(LineSeries::new(curve.iter().copied(), colour(index).stroke_width(2)))?;
+        for (place, points) in curves {
+            chart.draw_series(LineSeries::new(points.iter().copied(), colour(*place).stroke_width(2)))?;
         }
         Ok(())
     })

@@ -1,6 +1,5 @@
 //! What is to be simulated, from the command line.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,17 +7,15 @@ use hcrun_protocol::time::Span;
 use hcrun_scheduling::comparison::Estimates;
 use hcrun_scheduling::simulator::Checks;
 use hcrun_scheduling::traces::hcrun::Recording;
-use hcrun_scheduling::traces::{self, Beside, TraceError};
+use hcrun_scheduling::traces::openb;
 use hcrun_scheduling::{Fleet, Workload, strategies};
 
 use super::spot::{self, SpotPool};
+use super::{flags, trace};
 use crate::cli::LabArgs;
 use crate::failure::{Failure, Result};
 use crate::settings::schema::nearest;
-use crate::{cluster_file, codes, settings};
-
-/// Far above any published trace.
-const MAX_TRACE_BYTES: u64 = 1 << 30;
+use crate::{cluster_file, codes};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Inputs {
@@ -34,13 +31,16 @@ pub(crate) struct Inputs {
     pub(crate) trace: String,
     pub(crate) cluster: String,
     pub(crate) command: String,
+    /// What is to be known of trace and cluster.
+    pub(crate) notes: Vec<String>,
     /// How the jobs really went, for a trace that a queue recorded.
     pub(crate) recording: Option<Recording>,
 }
 
 /// Reads trace and cluster; `strategies` empty means all. `verb` is the command that was given.
 pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Inputs> {
-    let recording = args.replay.as_deref().map(recording).transpose()?;
+    flags::check(args, verb)?;
+    let recording = args.replay.as_deref().map(trace::recording).transpose()?;
     let strategies = match &recording {
         Some(recording) if names.is_empty() && verb == "simulate" => {
             strategies(std::slice::from_ref(&recording.strategy))?
@@ -48,12 +48,16 @@ pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Input
         _ => strategies(names)?,
     };
     let estimates = estimates(&args.estimate)?;
-    let (fleet, mut workload) = match &recording {
-        Some(recording) => (recording.fleet.clone(), recording.workload.clone()),
-        None => (fleet(args.cluster.as_deref().unwrap_or_default())?, workload(args)?),
+    let (fleet, mut workload, notes) = match &recording {
+        Some(recording) => (recording.fleet.clone(), recording.workload.clone(), Vec::new()),
+        None => {
+            let fleet = fleet(args.cluster.as_deref().unwrap_or_default())?;
+            let (workload, notes) = trace::workload(args, &fleet)?;
+            (fleet, workload, notes)
+        }
     };
     let fleet = Arc::new(fleet);
-    let spot = args.spot.iter().map(|text| spot::read(text, &fleet)).collect::<Result<_>>()?;
+    let spot = spot::read_all(&args.spot, &fleet)?;
     let overhead = Span::from_secs(args.start_overhead.into());
     workload.jobs_mut().for_each(|job| job.start_overhead = job.start_overhead.max(overhead));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -66,12 +70,13 @@ pub(crate) fn read(args: &LabArgs, names: &[String], verb: &str) -> Result<Input
         spot,
         estimates,
         checks: if args.check { Checks::Everything } else { Checks::Totals },
-        threads: args.threads.unwrap_or(cores).max(1),
+        threads: args.threads.map_or(cores, usize::from),
         trace: trace_words(args),
         cluster: match recording {
             Some(_) => "the recording's".to_owned(),
             None => args.cluster.clone().unwrap_or_default(),
         },
+        notes,
         recording,
     })
 }
@@ -119,7 +124,7 @@ fn fleet(text: &str) -> Result<Fleet> {
     let refuse = |cause: String| {
         Failure::new(&codes::CLUSTER_INVALID, format!("cannot simulate the cluster `{text}`"))
             .because(cause)
-            .hint("write `pool:64` for 64 devices, `nodes:8x8` for 8 nodes of 8 devices, or the path of a cluster file")
+            .hint("write `pool:64` for 64 devices, `nodes:8x8` for 8 nodes of 8 devices, `openb:FOLDER`, or the path of a cluster file")
     };
     let number =
         |text: &str| text.parse::<u32>().map_err(|_| refuse(format!("`{text}` is not a number of devices")));
@@ -131,83 +136,14 @@ fn fleet(text: &str) -> Result<Fleet> {
             nodes.split_once('x').ok_or_else(|| refuse("there is no `x` in it".to_owned()))?;
         return Fleet::uniform(number(nodes)?, number(devices)?).map_err(|error| refuse(error.to_string()));
     }
+    if let Some(folder) = text.strip_prefix("openb:") {
+        let path = trace::in_folder(Path::new(folder), "openb_node_list_gpu_node.csv");
+        let nodes = trace::read_text(&path)?;
+        return openb::fleet(&nodes)
+            .map_err(|error| refuse(error.to_string()).at(path.display().to_string()));
+    }
     let path = Path::new(text);
     cluster_file::fleet(&cluster_file::read(path)?, path)
-}
-
-fn workload(args: &LabArgs) -> Result<Workload> {
-    let trace = args.trace.as_deref().unwrap_or_default();
-    let Some((format, path)) = trace.split_once(':') else {
-        return Err(Failure::new(&codes::USAGE, format!("`--trace {trace}` does not name its format"))
-            .because("a trace is given as FORMAT:PATH")
-            .hint(format!("write the format before the path; there are {}", traces::names())));
-    };
-    let fail = |error: &TraceError| malformed(path, format, error);
-    let known = traces::format(format).map_err(|error| fail(&error))?;
-    if known.is_settings {
-        return traces::read(format, path).map_err(|error| fail(&error));
-    }
-    if let Some(folder) = known.folder {
-        let folder = Path::new(path).parent().unwrap_or(Path::new(".")).join(folder);
-        let text = read_text(Path::new(path))?;
-        return traces::read_with(format, &text, &beside(&folder)?).map_err(|error| fail(&error));
-    }
-    let bytes = read_bytes(Path::new(path))?;
-    traces::read_bytes(format, &bytes, args.columns.as_deref()).map_err(|error| fail(&error))
-}
-
-fn recording(path: &Path) -> Result<Recording> {
-    let fail = |error: &TraceError| malformed(&path.display().to_string(), "hcrun", error);
-    traces::hcrun::recording(&read_text(path)?).map_err(|error| fail(&error))
-}
-
-fn malformed(path: &str, format: &str, error: &TraceError) -> Failure {
-    Failure::new(&codes::TRACE_MALFORMED, format!("cannot use the trace `{path}` as {format}"))
-        .at(path.to_owned())
-        .because(error.to_string())
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read_bytes(path)?).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        unreadable(path, format!("byte {at} is not UTF-8"))
-    })
-}
-
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    settings::read_bounded(path, MAX_TRACE_BYTES).map_err(|cause| unreadable(path, cause))
-}
-
-fn unreadable(path: &Path, cause: String) -> Failure {
-    Failure::new(&codes::FILE_UNREADABLE, "cannot read the trace")
-        .at(path.display().to_string())
-        .because(cause)
-}
-
-/// The files of a trace's folder, one level deep.
-fn beside(folder: &Path) -> Result<Beside> {
-    let unreadable = |path: &Path, cause: String| {
-        Failure::new(&codes::FILE_UNREADABLE, "cannot read the folder that belongs to the trace")
-            .at(path.display().to_string())
-            .because(cause)
-    };
-    let list = |path: &Path| {
-        let entries = std::fs::read_dir(path).and_then(|entries| {
-            entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
-        });
-        entries.map_err(|error| unreadable(path, error.to_string()))
-    };
-    let mut files = BTreeMap::new();
-    for inner in list(folder)?.into_iter().filter(|path| path.is_dir()) {
-        for path in list(&inner)?.into_iter().filter(|path| path.is_file()) {
-            let bytes = settings::read_bounded(&path, settings::MAX_FILE_BYTES);
-            let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
-            let text = text.map_err(|cause| unreadable(&path, cause))?;
-            let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-            files.insert(name, text);
-        }
-    }
-    Ok(Beside::new(files))
 }
 
 /// For titles.

@@ -1,9 +1,11 @@
 //! A recorded queue beside its simulation: how far the simulator is from what really happened.
 
-use hcrun_protocol::time::Span;
+use std::collections::BTreeMap;
+
+use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::simulator::{self, Checks};
 use hcrun_scheduling::strategies;
-use hcrun_scheduling::traces::hcrun::{Real, Recording};
+use hcrun_scheduling::traces::hcrun::{End, Real, Recording};
 use serde::Serialize;
 
 use super::Inputs;
@@ -20,6 +22,8 @@ pub(crate) struct Replay {
     mean_jct: Pair,
     makespan: Pair,
     preemptions: Preemptions,
+    /// Jobs that were not trained to their end, by how they left. They are simulated, and not compared.
+    left_out: BTreeMap<&'static str, usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,7 +66,12 @@ pub(crate) fn replay(inputs: &Inputs, recording: &Recording) -> Result<Replay> {
                 Failure::new(&codes::SIMULATION_STUCK, "the recording cannot be simulated").caused_by(&error)
             })?;
     let pairs: Vec<(&simulator::JobOutcome, &Real)> = outcome.jobs.iter().zip(&recording.real).collect();
-    let jobs = pairs.iter().map(|(simulated, real)| {
+    let done = || pairs.iter().filter(|(_, real)| real.state == End::Done);
+    let mut left_out = BTreeMap::new();
+    for (_, real) in pairs.iter().filter(|(_, real)| real.state != End::Done) {
+        *left_out.entry(real.state.name()).or_default() += 1;
+    }
+    let jobs = done().map(|(simulated, real)| {
         let jct = simulated.completion_time().map_or(0.0, Span::as_secs_f64);
         Job {
             job: real.id.clone(),
@@ -73,15 +82,18 @@ pub(crate) fn replay(inputs: &Inputs, recording: &Recording) -> Result<Replay> {
     });
     let jobs: Vec<Job> = jobs.collect();
     let mean = |of: fn(&Job) -> f64| jobs.iter().map(of).sum::<f64>() / jobs.len().max(1) as f64;
-    let end = recording.real.iter().map(|real| real.end.0).max().unwrap_or(0);
+    let real_end = done().map(|(_, real)| real.end).max().unwrap_or(Time::ZERO);
+    let end = done().filter_map(|(simulated, _)| simulated.end).max().unwrap_or(Time::ZERO);
+    let seconds = |end: Time| end.since(Time::ZERO).as_secs_f64();
     Ok(Replay {
         strategy: recording.strategy.clone(),
         mean_jct: Pair::of(mean(|job| job.jct.simulated_s), mean(|job| job.jct.real_s)),
-        makespan: Pair::of(outcome.makespan.as_secs_f64(), Span(end).as_secs_f64()),
+        makespan: Pair::of(seconds(end), seconds(real_end)),
         preemptions: Preemptions {
             simulated: jobs.iter().map(|job| job.preemptions.simulated).sum(),
             real: jobs.iter().map(|job| job.preemptions.real).sum(),
         },
+        left_out,
         jobs,
     })
 }
@@ -107,5 +119,11 @@ pub(crate) fn replay_text(replay: &Replay) -> String {
     }
     rows.push(row("mean JCT".to_owned(), replay.mean_jct, Some(replay.preemptions)));
     rows.push(row("makespan".to_owned(), replay.makespan, None));
-    aligned(&rows).join("\n")
+    let mut lines = aligned(&rows);
+    if !replay.left_out.is_empty() {
+        let left_out: Vec<String> =
+            replay.left_out.iter().map(|(end, count)| format!("{count} {end}")).collect();
+        lines.push(format!("simulated and not compared: {}", left_out.join(", ")));
+    }
+    lines.join("\n")
 }

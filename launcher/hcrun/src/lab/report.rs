@@ -1,11 +1,11 @@
 //! The report of a comparison: one page that a person would rather look at than read.
 
-use hcrun_scheduling::comparison::{Interval, mean_interval, paired_interval};
+use hcrun_scheduling::comparison::{Interval, mean_interval};
 use hcrun_scheduling::strategies;
 
 use super::metrics::Unit;
-use super::table::values;
-use super::{Inputs, METRICS, Metric, Results, charts};
+use super::table::{differences_of, shown, values};
+use super::{Inputs, METRICS, Metric, Results, charts, notes};
 use crate::report::page::{escape, page, section};
 
 /// Schedules drawn at most: each is a large drawing.
@@ -13,8 +13,13 @@ const MAX_SCHEDULES: usize = 4;
 
 pub(super) fn to_html(inputs: &Inputs, results: &Results) -> String {
     let title = format!("{} strategies, {} jobs", inputs.strategies.len(), inputs.workload.len());
+    let status = match (results.interrupted, results.failed().count()) {
+        (Some(_), _) => "<span class=\"status interrupted\">interrupted</span>",
+        (None, 0) => "",
+        (None, _) => "<span class=\"status failed\">in part failed</span>",
+    };
     let header = format!(
-        "<h1>{}</h1><p class=\"run\">{} on {}, {} devices, {} seed{}</p>",
+        "<h1>{}</h1>{status}<p class=\"run\">{} on {}, {} devices, {} seed{}</p>",
         escape(&title),
         escape(&inputs.trace),
         escape(&inputs.cluster),
@@ -31,6 +36,7 @@ pub(super) fn to_html(inputs: &Inputs, results: &Results) -> String {
     let drawn = &results.drawn;
     let mut sections = vec![
         cards(inputs, results),
+        about(inputs, results),
         section("Figures", Some(table(inputs, results))),
         differences(inputs, results),
         costs(inputs, results),
@@ -66,11 +72,25 @@ fn key(inputs: &Inputs) -> String {
     format!("<p>{}</p>", entries.collect::<String>())
 }
 
-/// The best of the figures that people ask for first.
+/// What is to be known of the figures before they are read.
+fn about(inputs: &Inputs, results: &Results) -> String {
+    let notes = notes::all(inputs, results);
+    let items: String = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+    section("To be known", (!notes.is_empty()).then(|| format!("<ul>{items}</ul>")))
+}
+
+/// The best of the figures that people ask for first, of the strategies that refuse fewest jobs: others have done less.
 fn cards(inputs: &Inputs, results: &Results) -> String {
+    let refused = |strategy: &str| {
+        let refused: Vec<f64> = results.of(strategy).map(|run| run.figures.refused as f64).collect();
+        (!refused.is_empty()).then(|| mean_interval(&refused).mean)
+    };
+    let fewest =
+        inputs.strategies.iter().filter_map(|strategy| refused(strategy)).fold(f64::INFINITY, f64::min);
     let card = |key: &str, name: &str| {
         let metric = METRICS.iter().find(|metric| metric.key == key)?;
-        let means = inputs.strategies.iter().filter_map(|strategy| {
+        let comparable = inputs.strategies.iter().filter(|strategy| refused(strategy) == Some(fewest));
+        let means = comparable.filter_map(|strategy| {
             let values = values(metric, strategy, results);
             (!values.is_empty()).then(|| (mean_interval(&values).mean, *strategy))
         });
@@ -88,10 +108,7 @@ fn cards(inputs: &Inputs, results: &Results) -> String {
 }
 
 fn table(inputs: &Inputs, results: &Results) -> String {
-    let has = |metric: &&Metric| {
-        metric.title.is_some() && !values(metric, inputs.strategies[0], results).is_empty()
-    };
-    let shown: Vec<&Metric> = METRICS.iter().filter(has).collect();
+    let shown = shown(results);
     let heads =
         shown.iter().filter_map(|metric| metric.title).map(|title| format!("<th class=\"n\">{title}</th>"));
     let mut html = format!("<table><tr><th>strategy</th>{}</tr>", heads.collect::<String>());
@@ -99,7 +116,12 @@ fn table(inputs: &Inputs, results: &Results) -> String {
         let colour = charts::colour_hex(index);
         html += &format!("<tr><td><span class=\"key\" style=\"background:{colour}\"></span> {strategy}</td>");
         for metric in &shown {
-            let Interval { mean, half_width } = mean_interval(&values(metric, strategy, results));
+            let values = values(metric, strategy, results);
+            if values.is_empty() {
+                html += "<td class=\"n less\">-</td>";
+                continue;
+            }
+            let Interval { mean, half_width } = mean_interval(&values);
             let spread = half_width.filter(|_| metric.unit != Unit::Milliseconds);
             let spread = spread.map(|half| format!("<br><small>± {}</small>", metric.unit.show(half)));
             html += &format!("<td class=\"n\">{}{}</td>", metric.unit.show(mean), spread.unwrap_or_default());
@@ -123,9 +145,11 @@ fn differences(inputs: &Inputs, results: &Results) -> String {
     for strategy in &inputs.strategies[1..] {
         html += &format!("<tr><td>{strategy}</td>");
         for metric in &shown {
-            let of = |strategy: &str| values(metric, strategy, results);
-            let Interval { mean, half_width } = paired_interval(&of(strategy), &of(base));
-            let half = half_width.unwrap_or(f64::INFINITY);
+            let differences = differences_of(metric, strategy, base, results);
+            let Interval { mean, half_width: Some(half) } = mean_interval(&differences) else {
+                html += "<td class=\"n less\">-</td>";
+                continue;
+            };
             let class = match () {
                 () if mean.abs() <= half => "less",
                 () if mean < 0.0 => "equal",
@@ -137,8 +161,8 @@ fn differences(inputs: &Inputs, results: &Results) -> String {
         html += "</tr>";
     }
     let note = format!(
-        "<p class=\"run\">Means of the differences over {} seeds with their 95 % confidence intervals (Student's t, paired). \
-         Green is lower, red is higher, grey is not told apart by these seeds.</p>",
+        "<p class=\"run\">Means of the differences over {} seeds with their 95 % confidence intervals (Student's t, paired); of \
+         times over the jobs that both finished. Green is lower, red is higher, grey is not told apart by these seeds.</p>",
         inputs.seeds
     );
     section(&format!("Beside {base}"), Some(html + "</table>" + &note))
@@ -146,10 +170,11 @@ fn differences(inputs: &Inputs, results: &Results) -> String {
 
 /// Mean dollars by kind, one bar per strategy; nothing where a price is unknown.
 fn costs(inputs: &Inputs, results: &Results) -> String {
-    const KINDS: [(&str, &str, &str); 3] = [
+    const KINDS: [(&str, &str, &str); 4] = [
         ("usd_private", "private", "var(--green)"),
         ("usd_on_demand", "on-demand", "var(--orange)"),
         ("usd_spot", "spot", "var(--blue)"),
+        ("usd_egress", "egress", "var(--red)"),
     ];
     let mean = |key: &str, strategy: &str| {
         let metric = METRICS.iter().find(|metric| metric.key == key)?;
@@ -177,11 +202,15 @@ fn costs(inputs: &Inputs, results: &Results) -> String {
     let key = KINDS.iter().map(|(_, name, colour)| {
         format!("<span style=\"margin-right:16px\"><span class=\"key\" style=\"background:{colour}\"></span> {name}</span>")
     });
-    let words = "Means over seeds, without egress; what is owned is paid for while it is held.";
+    let egress = match results.runs.iter().any(|run| run.sent_bytes.is_some()) {
+        true => "egress by the month's tiers of each account",
+        false => "without egress, since the trace does not say what jobs send",
+    };
+    let words = format!("Means over seeds, {egress}; what is owned is paid for while it is held.");
     let body = format!(
         "<p>{}</p>{html}</table><p class=\"run\">{}</p>",
         key.collect::<String>(),
-        caption(inputs, words)
+        caption(inputs, &words)
     );
     section("Cost by kind", Some(body))
 }

@@ -1,5 +1,6 @@
 //! Spot capacity that comes and goes, as `--spot POOL=FORMAT:SOURCE` says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hcrun_protocol::time::{Span, Time};
@@ -32,8 +33,22 @@ const HORIZON: Time = Time(366 * 86_400 * 1_000_000);
 const HAZARD_LENGTH: Span = Span::from_secs(90 * 86_400);
 const MAX_HISTORY_BYTES: u64 = 64 << 20;
 
-/// Reads one `--spot`.
-pub(crate) fn read(text: &str, fleet: &Fleet) -> Result<SpotPool> {
+/// Reads each `--spot`; a pool has one history.
+pub(crate) fn read_all(texts: &[String], fleet: &Fleet) -> Result<Vec<SpotPool>> {
+    let mut pools: Vec<SpotPool> = Vec::new();
+    for text in texts {
+        let spot = read(text, fleet)?;
+        if pools.iter().any(|other| other.pool == spot.pool) {
+            let name = &fleet.pool(spot.pool).name;
+            let what = format!("`--spot {text}` gives pool `{name}` a second history");
+            return Err(Failure::new(&codes::USAGE, what).hint("give each pool one `--spot`"));
+        }
+        pools.push(spot);
+    }
+    Ok(pools)
+}
+
+fn read(text: &str, fleet: &Fleet) -> Result<SpotPool> {
     let refuse = |cause: String| {
         Failure::new(&codes::USAGE, format!("`--spot {text}` cannot be understood")).because(cause).hint(
             "write POOL=bamboo:FILE, POOL=counts:FILE, POOL=skypilot:FILE, or POOL=hazard:AVAILABILITY,LOSSES with the share \
@@ -76,6 +91,15 @@ fn history(path: &str, read: fn(&str) -> Result<History, SpotError>) -> Result<H
         .map_err(|cause| fail(&codes::FILE_UNREADABLE, cause))?;
     let text = String::from_utf8(bytes).map_err(|error| fail(&codes::FILE_UNREADABLE, error.to_string()))?;
     read(&text).map_err(|error| fail(&codes::TRACE_MALFORMED, error.to_string()))
+}
+
+/// How often a node of each pool is lost for an hour that it is there.
+pub(crate) fn losses_per_hour(pools: &[SpotPool]) -> BTreeMap<PoolIndex, f64> {
+    let rate = |spot: &SpotPool| match &spot.source {
+        Source::History(history) => history.losses_per_hour(),
+        Source::Hazard(hazard) => hazard.bursts_per_hour,
+    };
+    pools.iter().map(|spot| (spot.pool, rate(spot))).collect()
 }
 
 /// The course of one seed of `seeds`.

@@ -1,6 +1,7 @@
 //! A run of a job as a process: `hcrun run`, or `hcrun resume` where there is a checkpoint.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -28,6 +29,13 @@ pub(super) fn kill(pid: Pid) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
+/// A process, and where what it says begins in the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Child {
+    pub(super) pid: Pid,
+    pub(super) log_from: u64,
+}
+
 /// Starts the process of a job, which goes on with a run or begins one; its end arrives on `exits`.
 pub(super) fn start(
     queue: &QueueDir,
@@ -35,10 +43,11 @@ pub(super) fn start(
     goes_on: Option<&RunDir>,
     job: JobIndex,
     exits: &UnboundedSender<(JobIndex, ExitStatus)>,
-) -> std::io::Result<Pid> {
+) -> std::io::Result<Child> {
     let runs = queue.runs(id);
     std::fs::create_dir_all(&runs)?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(runs.join(LOG))?;
+    let log_from = log.metadata()?.len();
     let mut command = Command::new(std::env::current_exe()?);
     match goes_on {
         Some(run) => command.arg("resume").arg(&run.path),
@@ -58,7 +67,7 @@ pub(super) fn start(
             let _ = exits.send((job, status));
         }
     });
-    Ok(pid)
+    Ok(Child { pid, log_from })
 }
 
 pub(super) fn run(queue: &QueueDir, id: i64) -> Option<RunDir> {
@@ -102,12 +111,42 @@ pub(super) fn was_stopped(run: &RunDir) -> bool {
     report::read_summary(run).is_some_and(|summary| summary.status == Status::Stopped)
 }
 
-/// Why a run failed, in a line.
-pub(super) fn failure(queue: &QueueDir, id: i64) -> String {
+/// Why a process failed, in a line: the last error in what it said.
+pub(super) fn failure(queue: &QueueDir, id: i64, log_from: u64) -> String {
     let log = queue.runs(id).join(LOG);
-    let said = std::fs::read(&log).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said).into_owned();
+    let said = said(&log, log_from).unwrap_or_default();
     let error = said.lines().rev().find_map(|line| line.strip_prefix("error: "));
-    let place = format!("see {}", log.display());
-    error.map_or(place.clone(), |error| format!("{error}; {place}"))
+    format!("{}; see {}", error.unwrap_or("it ended without a word"), log.display())
+}
+
+/// The end of a log, from `from` on.
+fn said(log: &Path, from: u64) -> std::io::Result<String> {
+    let mut log = File::open(log)?;
+    let from = from.max(log.metadata()?.len().saturating_sub(MAX_SAID));
+    log.seek(SeekFrom::Start(from))?;
+    let mut said = Vec::new();
+    log.take(MAX_SAID).read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Far more than a refusal with its causes.
+const MAX_SAID: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_that_of_the_process_and_not_of_the_one_before() {
+        let root = tempfile::tempdir().unwrap();
+        let queue = QueueDir::make(root.path()).unwrap();
+        std::fs::create_dir_all(queue.runs(1)).unwrap();
+        let log = queue.runs(1).join(LOG);
+        let before = "error: of before\n".repeat(10_000);
+        std::fs::write(&log, format!("{before}note: now\nerror: of now\n  caused by: a cause\n")).unwrap();
+        assert!(failure(&queue, 1, before.len() as u64).starts_with("of now; see "));
+        std::fs::write(&log, &before).unwrap();
+        assert!(failure(&queue, 1, before.len() as u64).starts_with("it ended without a word; see "));
+        assert!(failure(&queue, 2, 0).starts_with("it ended without a word; see "));
+    }
 }

@@ -14,7 +14,7 @@ use crate::run_dir::{RunDir, files};
 /// Sums over a job's runs. A run that nobody saw the end of counts for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Measured {
-    /// From each first step to the wish to stop, or to the end.
+    /// From each first step to the wish to stop, or to the end; all of a run that failed before its first step.
     pub(super) work: Span,
     /// From launch to end.
     held: Span,
@@ -65,12 +65,19 @@ pub(super) fn measured(runs: &[RunRow]) -> Measured {
             sums.startup.add(ready.since(run.launched));
             let stopped = run.asked_to_stop.filter(|_| run.ending == Some(Ending::Stopped));
             sums.work = sums.work + stopped.unwrap_or(ended).since(ready);
+        } else if run.ending == Some(Ending::Failed) {
+            sums.work = sums.work + ended.since(run.launched);
         }
     }
     sums
 }
 
 impl Measured {
+    /// Whether it worked, and never came to its first step.
+    pub(super) fn is_all_start(&self) -> bool {
+        self.startup.count == 0 && self.work > Span(0)
+    }
+
     /// What a job on `devices` has behind it.
     pub(super) fn course(&self, devices: u32) -> Past {
         Past {
@@ -106,6 +113,8 @@ mod tests {
     fn run(launched: u64, ready: u64, asked: Option<u64>, ended: u64, ending: Ending) -> RunRow {
         RunRow {
             launched: Time(launched),
+            started_because: "next".to_owned(),
+            stopped_because: None,
             ready: Some(Time(ready)),
             asked_to_stop: asked.map(Time),
             ended: Some(Time(ended)),
@@ -127,5 +136,13 @@ mod tests {
         assert_eq!((measured.starts, measured.preemptions), (3, 1));
         let course = measured.course(2);
         assert_eq!((course.attained, course.first_start), (2 * (120 + 110), Some(Time(100))));
+    }
+
+    #[test]
+    fn a_run_that_failed_before_its_first_step_held_its_devices_all_the_same() {
+        let failed = |from, to| RunRow { ready: None, ..run(from, 0, None, to, Ending::Failed) };
+        let measured = measured(&[failed(100, 130), failed(200, 240)]);
+        assert_eq!((measured.work, measured.startup.mean()), (Span(70), None));
+        assert!(measured.is_all_start());
     }
 }

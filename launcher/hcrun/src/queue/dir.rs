@@ -47,6 +47,18 @@ impl QueueDir {
         })
     }
 
+    /// The id of a job, as a person gives it.
+    pub(crate) fn job_id(&self, text: &str) -> Result<i64> {
+        text.parse().map_err(|_| {
+            Failure::new(
+                &codes::QUEUE_JOB_NOT_FOUND,
+                format!("`{text}` is not the id of a job of this queue"),
+            )
+            .at(self.path.display().to_string())
+            .because("jobs of a queue are named by numbers")
+        })
+    }
+
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }

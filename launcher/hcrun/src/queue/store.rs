@@ -3,7 +3,7 @@
 //! A change is one transaction that is on the disk when the call returns. Several processes write: those who submit or
 //! cancel, and the one that runs the jobs. Times are microseconds since 1970.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hcrun_protocol::time::{Span, Time};
@@ -12,13 +12,14 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::dir::QueueDir;
+use super::store_error::{StoreError, unusable};
 use crate::codes;
 use crate::failure::{Failure, Result};
 
 /// Says that the file is a queue of ours ("hcrq").
 const APPLICATION: i32 = 0x6863_7271;
-/// Version of the tables. A newer one is refused; there is no older one.
-const VERSION: i32 = 1;
+/// Version of the tables. A newer one is refused, an older one brought up.
+const VERSION: i32 = 2;
 /// Another process writes for milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -34,6 +35,7 @@ const TABLES: &str = "
         state TEXT NOT NULL,
         since INTEGER NOT NULL,
         reason TEXT NOT NULL,
+        why TEXT,
         cancel INTEGER NOT NULL DEFAULT 0,
         failures INTEGER NOT NULL DEFAULT 0,
         exit_code INTEGER
@@ -54,6 +56,12 @@ const TABLES: &str = "
     CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 ";
 
+/// From version 1: jobs keep what they wait for in full, and none is refused for good.
+const FROM_1: &str = "
+    ALTER TABLE job ADD COLUMN why TEXT;
+    UPDATE job SET state = 'waiting' WHERE state = 'refused';
+";
+
 /// Where a job is. Those after `Stopping` are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,8 +73,6 @@ pub(crate) enum JobState {
     Done,
     Failed,
     Cancelled,
-    /// It can never run.
-    Refused,
 }
 
 /// How a run of a job ended.
@@ -103,12 +109,18 @@ macro_rules! words {
 }
 
 words!(JobState: Waiting "waiting", Running "running", Stopping "stopping", Done "done", Failed "failed",
-    Cancelled "cancelled", Refused "refused");
+    Cancelled "cancelled");
 words!(Ending: Done "done", Stopped "stopped", Failed "failed", Lost "lost");
 
 impl JobState {
+    /// The state and its reason, where there is more to say than the state.
+    pub(super) fn because(self, reason: &str) -> String {
+        let word = self.word();
+        if reason == word { word.to_owned() } else { format!("{word}: {reason}") }
+    }
+
     pub(crate) fn is_final(self) -> bool {
-        matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled | JobState::Refused)
+        matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
     }
 }
 
@@ -147,9 +159,11 @@ pub(crate) struct JobRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunRow {
     pub(crate) launched: Time,
+    pub(crate) started_because: String,
     /// Of its first step.
     pub(crate) ready: Option<Time>,
     pub(crate) asked_to_stop: Option<Time>,
+    pub(crate) stopped_because: Option<String>,
     pub(crate) ended: Option<Time>,
     pub(crate) ending: Option<Ending>,
 }
@@ -163,15 +177,20 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the database, or makes it.
     pub(crate) fn open(queue: &QueueDir) -> Result<Store> {
+        Store::open_within(queue, BUSY)
+    }
+
+    /// As [`Self::open`], waiting no longer than `busy` for those who write.
+    fn open_within(queue: &QueueDir, busy: Duration) -> Result<Store> {
         let path = queue.database();
         let connection = Connection::open(&path).map_err(|error| unusable(&path, &error.into()))?;
         let mut store = Store { connection, path };
-        store.prepare().map_err(|error| unusable(&store.path, &error))?;
+        store.prepare(busy).map_err(|error| unusable(&store.path, &error))?;
         Ok(store)
     }
 
-    fn prepare(&mut self) -> Result<(), StoreError> {
-        self.connection.busy_timeout(BUSY)?;
+    fn prepare(&mut self, busy: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(busy)?;
         self.connection.pragma_update(None, "foreign_keys", true)?;
         // One write to the disk per change.
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -191,7 +210,13 @@ impl Store {
                 Ok(())
             }
             (APPLICATION, VERSION) => Ok(()),
-            (APPLICATION, version) => Err(StoreError::Version(version)),
+            (APPLICATION, 1) => {
+                transaction.execute_batch(FROM_1)?;
+                transaction.pragma_update(None, "user_version", VERSION)?;
+                transaction.commit()?;
+                Ok(())
+            }
+            (APPLICATION, version) => Err(StoreError::Version(version, VERSION)),
             _ => Err(StoreError::Foreign),
         }
     }
@@ -233,14 +258,16 @@ impl Store {
     }
 
     pub(crate) fn runs(&self, job: i64) -> Result<Vec<RunRow>> {
-        let columns = "launched, ready, asked_to_stop, ended, ending";
+        let columns = "launched, started_because, ready, asked_to_stop, stopped_because, ended, ending";
         self.select(&format!("SELECT {columns} FROM run WHERE job = ?1 ORDER BY id"), [job], |row| {
             Ok(RunRow {
                 launched: time(row.get(0)?),
-                ready: row.get::<_, Option<i64>>(1)?.map(time),
-                asked_to_stop: row.get::<_, Option<i64>>(2)?.map(time),
-                ended: row.get::<_, Option<i64>>(3)?.map(time),
-                ending: row.get(4)?,
+                started_because: row.get(1)?,
+                ready: row.get::<_, Option<i64>>(2)?.map(time),
+                asked_to_stop: row.get::<_, Option<i64>>(3)?.map(time),
+                stopped_because: row.get(4)?,
+                ended: row.get::<_, Option<i64>>(5)?.map(time),
+                ending: row.get(6)?,
             })
         })
     }
@@ -253,12 +280,28 @@ impl Store {
     }
 
     pub(super) fn set_state(&self, id: i64, state: JobState, since: Time, reason: &str) -> Result<()> {
-        let text = "UPDATE job SET state = ?2, since = ?3, reason = ?4 WHERE id = ?1";
+        let text = "UPDATE job SET state = ?2, since = ?3, reason = ?4, why = NULL WHERE id = ?1";
         self.execute(text, params![id, state, micros(since.0), reason])
     }
 
-    pub(super) fn set_reason(&self, id: i64, reason: &str) -> Result<()> {
-        self.execute("UPDATE job SET reason = ?2 WHERE id = ?1", params![id, reason])
+    /// Keeps why jobs wait: in a line, and in full.
+    pub(super) fn set_whys(&mut self, whys: &[(i64, String, Option<String>)]) -> Result<()> {
+        let path = &self.path;
+        let set = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for (id, reason, why) in whys {
+                let text = "UPDATE job SET reason = ?2, why = ?3 WHERE id = ?1";
+                transaction.execute(text, params![id, reason, why])?;
+            }
+            transaction.commit()
+        };
+        set(&mut self.connection).map_err(|error| unusable(path, &error.into()))
+    }
+
+    /// Why a job waits, in full, as it was kept last.
+    pub(super) fn why(&self, id: i64) -> Result<Option<String>> {
+        let found = self.connection.query_row("SELECT why FROM job WHERE id = ?1", [id], |row| row.get(0));
+        found.map_err(|error| unusable(&self.path, &error.into()))
     }
 
     pub(super) fn set_end(
@@ -269,7 +312,8 @@ impl Store {
         exit_code: Option<i32>,
         reason: &str,
     ) -> Result<()> {
-        let text = "UPDATE job SET state = ?2, since = ?3, exit_code = ?4, reason = ?5 WHERE id = ?1";
+        let text =
+            "UPDATE job SET state = ?2, since = ?3, exit_code = ?4, reason = ?5, why = NULL WHERE id = ?1";
         self.execute(text, params![id, state, micros(at.0), exit_code, reason])
     }
 
@@ -296,7 +340,7 @@ impl Store {
             let text = "INSERT INTO run (job, launched, started_because) VALUES (?1, ?2, ?3)";
             transaction.execute(text, params![job, micros(at.0), because])?;
             let run = transaction.last_insert_rowid();
-            let text = "UPDATE job SET state = 'running', since = ?2, reason = ?3 WHERE id = ?1";
+            let text = "UPDATE job SET state = 'running', since = ?2, reason = ?3, why = NULL WHERE id = ?1";
             transaction.execute(text, params![job, micros(at.0), because])?;
             transaction.commit()?;
             Ok(run)
@@ -348,28 +392,6 @@ impl Store {
         let run = || self.connection.prepare(text)?.execute(values);
         run().map(drop).map_err(|error| unusable(&self.path, &error.into()))
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum StoreError {
-    #[error("it is of version {0}, this hcrun knows version {VERSION}")]
-    Version(i32),
-    #[error("it is a database of another program")]
-    Foreign,
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-}
-
-fn unusable(path: &Path, error: &StoreError) -> Failure {
-    let sqlite = match error {
-        StoreError::Sqlite(error) => error.sqlite_error_code(),
-        _ => None,
-    };
-    let code = match sqlite {
-        Some(rusqlite::ErrorCode::DiskFull) => &codes::DISK_FULL,
-        _ => &codes::QUEUE_UNUSABLE,
-    };
-    Failure::new(code, "cannot use the queue's database").at(path.display().to_string()).caused_by(error)
 }
 
 const JOB_COLUMNS: &str =
@@ -455,6 +477,36 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_of_the_version_before_is_taken_on_and_forgets_its_refusals() {
+        let (_root, queue) = queue();
+        let id = Store::open(&queue).unwrap().submit(&job(), |_| Ok(())).unwrap();
+        let connection = Connection::open(queue.database()).unwrap();
+        connection
+            .execute_batch("ALTER TABLE job DROP COLUMN why; UPDATE job SET state = 'refused'")
+            .unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        for _ in 0..2 {
+            let mut store = Store::open(&queue).unwrap();
+            assert_eq!(store.job(id).unwrap().state, JobState::Waiting);
+            store.set_whys(&[(id, "line".to_owned(), Some("{}".to_owned()))]).unwrap();
+            assert_eq!(store.why(id).unwrap().as_deref(), Some("{}"));
+        }
+    }
+
+    #[test]
+    fn who_finds_the_database_locked_waits_and_then_says_so() {
+        let (_root, queue) = queue();
+        drop(Store::open(&queue).unwrap());
+        let other = Connection::open(queue.database()).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let failure = Store::open_within(&queue, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(failure.code, &codes::QUEUE_LOCKED, "{failure}");
+        assert!(failure.to_string().contains("database is locked"), "{failure}");
+        other.execute_batch("ROLLBACK").unwrap();
+        assert!(Store::open(&queue).is_ok());
+    }
+
+    #[test]
     fn a_file_that_is_no_queue_is_refused_and_left_alone() {
         let (_root, queue) = queue();
         std::fs::write(queue.database(), "this is no database, however long it is ".repeat(50)).unwrap();
@@ -470,11 +522,11 @@ mod tests {
         std::fs::remove_file(queue.database()).unwrap();
         drop(Store::open(&queue).unwrap());
         let connection = Connection::open(queue.database()).unwrap();
-        connection.pragma_update(None, "user_version", 2).unwrap();
+        connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
         let failure = Store::open(&queue).unwrap_err();
-        assert!(failure.to_string().contains("it is of version 2"), "{failure}");
+        assert!(failure.to_string().contains("it is of version 3, this hcrun knows version 2"), "{failure}");
 
-        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.pragma_update(None, "user_version", VERSION).unwrap();
         connection.execute_batch("DROP TABLE job").unwrap();
         let failure = Store::open(&queue).unwrap().jobs().unwrap_err();
         assert!(failure.to_string().contains("no such table: job"), "{failure}");

@@ -13,6 +13,7 @@ use super::course;
 use super::dir::{QueueDir, unwritable};
 use super::store::{NewJob, Store};
 use crate::cli::JobArgs;
+use crate::cluster_file;
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::prepare::{self, Prepared};
@@ -34,8 +35,9 @@ pub(crate) struct Submitted {
 pub(crate) fn submit(path: &Path, args: &JobArgs, class: Class, estimate: Option<Span>) -> Result<Submitted> {
     let queue = QueueDir::make(path)?;
     let mut args = args.clone();
-    // What the queue runs on counts, not what this command would take.
     if queue.cluster().is_file() {
+        check_cluster(&queue, args.cluster.as_deref())?;
+        // What the queue runs on counts, not what lies beside the job.
         args.cluster = Some(queue.cluster());
     }
     let prepared = prepare::prepare(&args)?;
@@ -60,6 +62,18 @@ pub(crate) fn submit(path: &Path, args: &JobArgs, class: Class, estimate: Option
     let id = store.submit(&job, |id| keep(files, &queue.job(id)))?;
     queue.wake();
     Ok(Submitted { id, name, pools, estimate })
+}
+
+/// A queue has one cluster; a job that is checked against another would be promised what is not there.
+fn check_cluster(queue: &QueueDir, given: Option<&Path>) -> Result<()> {
+    let Some(given) = given else { return Ok(()) };
+    if cluster_file::read(given)? == cluster_file::read(&queue.cluster())? {
+        return Ok(());
+    }
+    Err(Failure::new(&codes::CLUSTER_INVALID, "the queue is run on another cluster")
+        .at(given.display().to_string())
+        .because(format!("it came up last with {}", queue.cluster().display()))
+        .hint("leave --cluster (and HCRUN_CLUSTER) out, or change the cluster of the queue: `hcrun up --cluster FILE`"))
 }
 
 fn check_local(prepared: &Prepared) -> Result<()> {

@@ -4,7 +4,10 @@
 //! A decision takes effect in the state at once. In the world a stopped job first writes its checkpoint: a job that was
 //! given its devices is launched when they are really free.
 
-use std::collections::BTreeMap;
+mod ends;
+mod explain;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,15 +16,14 @@ use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::time::{Span, Time};
 use hcrun_scheduling::free::{Allocation, Free};
 use hcrun_scheduling::state::{Phase, Stop};
-use hcrun_scheduling::strategy::{Action, Reason};
+use hcrun_scheduling::strategy::{Action, Pace};
 use hcrun_scheduling::traces::hcrun::fleet_words;
 use hcrun_scheduling::{Decision, Fleet, JobIndex, State, Strategy, Workload};
-use rustix::process::Pid;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::child;
+use super::child::{self, Child};
 use super::course;
 use super::dir::{QueueDir, unwritable};
 use super::live::{self, Costs};
@@ -42,16 +44,8 @@ pub(crate) struct Settings {
     pub(crate) until_idle: bool,
 }
 
-/// A run that lasted this long begins to count its failures anew.
-const HEALTHY: Span = Span::from_secs(60);
-/// Retries after failures of the infrastructure.
-const MAX_FAILURES: u32 = 3;
-/// Before the first retry; twice as long before each further one.
-const BACKOFF: Span = Span::from_secs(1);
 /// Before a run that somebody still holds is looked at again.
 const CLEARED: Span = Span::from_millis(200);
-/// Waiting jobs whose reason is kept up to date.
-const MAX_REASONS: usize = 200;
 /// The longest wait without a look at the database.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -80,7 +74,7 @@ pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Resul
     let ended = runtime.block_on(async {
         let listener = queue.listen().and_then(UnixListener::from_std);
         let listener = listener.map_err(|error| unwritable(&queue.path, &error))?;
-        let (exited, exits) = unbounded_channel();
+        let (exited, mut exits) = unbounded_channel();
         let mut up = Up {
             queue,
             store,
@@ -92,12 +86,18 @@ pub(crate) fn up(queue: &QueueDir, settings: Settings, output: &Output) -> Resul
             jobs: BTreeMap::new(),
             pending: Vec::new(),
             later: Vec::new(),
+            aside: BTreeSet::new(),
             clock: Clock { base: wall_clock(), since: Instant::now() },
             wake: None,
+            decided: None,
             exited,
             ending: false,
         };
-        up.run(listener, exits, settings.until_idle).await
+        let ended = up.run(listener, &mut exits, settings.until_idle).await;
+        if ended.is_err() {
+            up.leave_all(&mut exits).await;
+        }
+        ended
     });
     queue.remove_socket();
     drop(lock);
@@ -131,8 +131,12 @@ struct Up<'a> {
     pending: Vec<JobIndex>,
     /// Jobs that are tried again at a time.
     later: Vec<(Time, i64)>,
+    /// Jobs that cannot run as the queue is run now; they wait for the next time it comes up.
+    aside: BTreeSet<i64>,
     clock: Clock,
     wake: Option<Time>,
+    /// When the strategy was asked last.
+    decided: Option<Time>,
     exited: UnboundedSender<(JobIndex, ExitStatus)>,
     ending: bool,
 }
@@ -147,11 +151,15 @@ struct Active {
     /// Why its process was told to stop.
     asked: Option<Asked>,
     reason: String,
+    /// In full, as it is kept.
+    why: Option<String>,
 }
 
 struct Process {
-    pid: Pid,
+    child: Child,
     run: i64,
+    /// With a run that an earlier process began.
+    goes_on: bool,
     allocation: Allocation,
     /// Where its events begin.
     events_from: u64,
@@ -169,7 +177,7 @@ impl Up<'_> {
     async fn run(
         &mut self,
         listener: UnixListener,
-        mut exits: UnboundedReceiver<(JobIndex, ExitStatus)>,
+        exits: &mut UnboundedReceiver<(JobIndex, ExitStatus)>,
         until_idle: bool,
     ) -> Result<()> {
         let failed = |error: std::io::Error| {
@@ -188,6 +196,7 @@ impl Up<'_> {
             let running = self.jobs.values().any(|job| job.process.is_some());
             let idle = until_idle && self.jobs.is_empty() && self.later.is_empty();
             if (self.ending && !running) || idle {
+                self.tell_of_those_aside();
                 return Ok(());
             }
             tokio::select! {
@@ -220,7 +229,9 @@ impl Up<'_> {
                 (Some(index), _) if row.cancel => self.cancel(index)?,
                 (Some(_), _) => {}
                 (None, Some(at)) if at > now && !row.cancel => {}
+                (None, None) if self.aside.contains(&row.id) && !row.cancel => {}
                 _ => {
+                    self.aside.remove(&row.id);
                     self.later.retain(|(_, id)| *id != row.id);
                     self.take_in(&row)?;
                 }
@@ -246,7 +257,7 @@ impl Up<'_> {
         }
         let spec = match live::spec(row, &self.state.fleet, self.costs) {
             Ok(spec) => spec,
-            Err(why) => return self.store.set_end(row.id, JobState::Refused, now, None, &why),
+            Err(why) => return self.set_aside(row.id, &row.name, &why),
         };
         let measured = course::measured(&self.store.runs(row.id)?);
         let course = measured.course(spec.devices.requested);
@@ -262,24 +273,32 @@ impl Up<'_> {
             process: None,
             asked: None,
             reason: row.reason.clone(),
+            why: None,
         };
         self.jobs.insert(index, active);
         Ok(())
     }
 
     fn decide(&mut self) -> Result<()> {
+        let now = self.state.now();
+        let is_round = self.wake.is_some_and(|wake| wake <= now);
+        if is_round || !matches!(self.strategy.pace, Pace::Rounds(_)) {
+            self.ask_strategy()?;
+            self.decided = Some(now);
+        }
+        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
+        self.wake = if active { self.strategy.next_wake(&self.state) } else { None };
+        self.explain()
+    }
+
+    fn ask_strategy(&mut self) -> Result<()> {
         let decisions = self.strategy.decide(&self.state);
         self.state.forget_changes();
         // What one job gives back another may take.
         for decision in &decisions {
             self.release(decision)?;
         }
-        for decision in decisions {
-            self.apply(decision)?;
-        }
-        let active = self.state.running_count() > 0 || self.state.waiting_count() > 0;
-        self.wake = if active { self.strategy.next_wake(&self.state) } else { None };
-        self.explain()
+        decisions.into_iter().try_for_each(|decision| self.apply(decision))
     }
 
     fn release(&mut self, decision: &Decision) -> Result<()> {
@@ -288,22 +307,21 @@ impl Up<'_> {
             Action::Move(_) => Stop::Moved,
             Action::Refuse | Action::Start(_) => return Ok(()),
         };
-        let reason = self.words(&decision.reason);
+        let reason = decision.reason.in_words(&self.state);
         self.state.stop(decision.job, why);
         self.take_back(decision.job, &reason)
     }
 
     fn apply(&mut self, decision: Decision) -> Result<()> {
         let Decision { job, action, reason } = decision;
-        let reason = self.words(&reason);
+        let reason = reason.in_words(&self.state);
         match action {
             Action::Refuse => {
-                self.output.warn(&format!(
-                    "job #{} is refused: {reason}",
-                    self.jobs.get(&job).map_or(0, |job| job.id)
-                ));
                 self.state.refuse(job);
-                self.close(job, JobState::Refused, None, &reason)
+                match self.jobs.remove(&job) {
+                    Some(job) => self.set_aside(job.id, &job.name, &reason),
+                    None => Ok(()),
+                }
             }
             Action::Stop => Ok(()),
             Action::Start(allocation) | Action::Move(allocation) => {
@@ -311,6 +329,24 @@ impl Up<'_> {
                 self.give(job, allocation, reason);
                 Ok(())
             }
+        }
+    }
+
+    /// A job cannot run on this cluster, or not under this strategy. Either may be a mistake: it waits for others.
+    fn set_aside(&mut self, id: i64, name: &str, why: &str) -> Result<()> {
+        let reason = format!("it cannot run on this cluster under {}: {why}", self.strategy.name);
+        self.output.warn(&format!("job {id} ({name}) waits for another `hcrun up`: {reason}"));
+        self.aside.insert(id);
+        self.store.set_whys(&[(id, reason, None)])
+    }
+
+    fn tell_of_those_aside(&self) {
+        if !self.aside.is_empty() {
+            let jobs: Vec<String> = self.aside.iter().map(i64::to_string).collect();
+            self.output.note(&format!(
+                "still waiting, for another cluster or strategy: {}; `hcrun ps` says why",
+                jobs.join(", ")
+            ));
         }
     }
 
@@ -336,7 +372,7 @@ impl Up<'_> {
         let Some(process) = &job.process else { return Ok(()) };
         // A second signal would mean at once.
         if job.asked.replace(why).is_none() {
-            child::ask_to_stop(process.pid);
+            child::ask_to_stop(process.child.pid);
             self.store.ask_to_stop(process.run, now, reason)?;
             self.store.set_state(job.id, JobState::Stopping, now, reason)?;
             self.output.note(&format!("job {} ({}): told to stop, {reason}", job.id, job.name));
@@ -383,11 +419,12 @@ impl Up<'_> {
         let events_from = goes_on.as_ref().map_or(0, course::events_length);
         let run = self.store.launch(job.id, now, reason)?;
         match child::start(self.queue, job.id, goes_on.as_ref(), index, &self.exited) {
-            Ok(pid) => {
+            Ok(child) => {
                 self.output.note(&format!("job {} ({}): starts, {reason}", job.id, job.name));
                 self.held.take(&self.state.fleet, &allocation);
-                job.process = Some(Process { pid, run, allocation, events_from });
-                (job.asked, job.given) = (None, None);
+                let goes_on = goes_on.is_some();
+                job.process = Some(Process { child, run, goes_on, allocation, events_from });
+                (job.asked, job.given, job.why) = (None, None, None);
                 job.reason.clear();
                 Ok(())
             }
@@ -395,148 +432,6 @@ impl Up<'_> {
                 self.store.end_run(run, None, now, Ending::Failed)?;
                 self.infrastructure_failed(index, None, &format!("its process cannot be started: {error}"))
             }
-        }
-    }
-
-    fn on_exit(&mut self, index: JobIndex, status: ExitStatus) -> Result<()> {
-        let now = self.state.now();
-        let Some(job) = self.jobs.get_mut(&index) else { return Ok(()) };
-        let Some(process) = job.process.take() else { return Ok(()) };
-        let (id, asked, given) = (job.id, job.asked.take(), job.given.is_some());
-        self.held.give_back(&self.state.fleet, &process.allocation);
-        let run = child::run(self.queue, id);
-        let ready = run.as_ref().and_then(|run| course::ready(run, process.events_from));
-        let code = status.code();
-        // Without a code it was ended by a signal, as when the system takes memory back.
-        let unlucky = code.is_none_or(child::is_unlucky);
-        let done = run.as_ref().is_some_and(child::is_done);
-        let stopped = code == Some(0) && run.as_ref().is_some_and(child::was_stopped);
-        let ending = match asked {
-            _ if done => Ending::Done,
-            Some(_) if unlucky || stopped => Ending::Stopped,
-            _ => Ending::Failed,
-        };
-        self.store.end_run(process.run, ready, now, ending)?;
-        if let Some(run) = self.store.runs(id)?.last() {
-            self.costs.learn(&course::measured(std::slice::from_ref(run)));
-        }
-        match (ending, asked) {
-            (Ending::Done, _) => {
-                self.pending.retain(|pending| *pending != index);
-                if is_in(&self.state, index) {
-                    self.state.finish(index);
-                }
-                self.close(index, JobState::Done, Some(0), "done")
-            }
-            (Ending::Stopped, Some(Asked::Cancelled)) => {
-                self.close(index, JobState::Cancelled, code, "cancelled")
-            }
-            (Ending::Stopped, Some(Asked::Ending)) => {
-                self.store.set_state(id, JobState::Waiting, now, "the queue is not up")
-            }
-            (Ending::Stopped, _) => {
-                let reason = if given { "it goes on elsewhere" } else { "it gave its devices back" };
-                self.store.set_state(id, JobState::Waiting, now, reason)
-            }
-            _ if stopped => {
-                self.leave(index);
-                self.close(index, JobState::Cancelled, code, "its run was stopped by hand")
-            }
-            _ if unlucky => {
-                let why = child::failure(self.queue, id);
-                self.infrastructure_failed(index, code, &why)
-            }
-            _ => {
-                self.leave(index);
-                let why = child::failure(self.queue, id);
-                self.close(index, JobState::Failed, code, &why)
-            }
-        }
-    }
-
-    /// Tries again after a while, a few times.
-    fn infrastructure_failed(&mut self, index: JobIndex, code: Option<i32>, why: &str) -> Result<()> {
-        let (now, held) = (self.state.now(), self.state.job(index).since);
-        self.leave(index);
-        let Some(job) = self.jobs.get(&index) else { return Ok(()) };
-        // One that went on for a while is not what failed before.
-        let before = if now.since(held) >= HEALTHY { 0 } else { job.failures };
-        let (id, failures) = (job.id, before + 1);
-        self.store.set_failures(id, failures)?;
-        if failures > MAX_FAILURES {
-            let why = format!("{why} (tried {} times)", MAX_FAILURES + 1);
-            return self.close(index, JobState::Failed, code, &why);
-        }
-        let backoff = BACKOFF.saturating_mul(1 << (failures - 1));
-        let reason = format!("{why}; retry {failures} of {MAX_FAILURES} in {} s", backoff.0 / 1_000_000);
-        self.output.note(&format!("job {id} ({}): {reason}", job.name));
-        self.store.set_state(id, JobState::Waiting, now, &reason)?;
-        self.jobs.remove(&index);
-        self.later.push((now + backoff, id));
-        Ok(())
-    }
-
-    /// Takes a job out of the state, if it is still in it.
-    fn leave(&mut self, index: JobIndex) {
-        self.pending.retain(|pending| *pending != index);
-        if is_in(&self.state, index) {
-            self.state.withdraw(index);
-        }
-    }
-
-    /// A job is at its end for good.
-    fn close(&mut self, index: JobIndex, state: JobState, code: Option<i32>, reason: &str) -> Result<()> {
-        let Some(job) = self.jobs.remove(&index) else { return Ok(()) };
-        self.output.note(&format!("job {} ({}): {}, {reason}", job.id, job.name, state.word()));
-        self.store.set_end(job.id, state, self.state.now(), code, reason)
-    }
-
-    /// Stops all with checkpoints; asked again, at once.
-    fn end(&mut self) -> Result<()> {
-        self.state.advance(self.clock.now());
-        if std::mem::replace(&mut self.ending, true) {
-            self.jobs
-                .values()
-                .filter_map(|job| job.process.as_ref())
-                .for_each(|process| child::kill(process.pid));
-            return Ok(());
-        }
-        self.output.note("stopping all jobs with checkpoints; once more ends them at once");
-        let running: Vec<JobIndex> = self.jobs.keys().copied().collect();
-        for index in running {
-            // A cancelled job stays so.
-            if self.jobs.get(&index).is_some_and(|job| job.asked != Some(Asked::Cancelled)) {
-                self.ask_to_stop(index, Asked::Ending, "the queue ends")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps the reasons of waiting jobs up to date.
-    fn explain(&mut self) -> Result<()> {
-        let waiting = self
-            .jobs
-            .iter()
-            .filter(|(index, job)| self.state.job(**index).phase == Phase::Waiting && job.process.is_none());
-        let waiting: Vec<JobIndex> = waiting.map(|(index, _)| *index).take(MAX_REASONS).collect();
-        for index in waiting {
-            let why = self.strategy.why(&self.state, index).answer.to_string();
-            let Some(job) = self.jobs.get_mut(&index) else { continue };
-            if job.reason != why {
-                self.store.set_reason(job.id, &why)?;
-                job.reason = why;
-            }
-        }
-        Ok(())
-    }
-
-    /// With the ids of the queue.
-    fn words(&self, reason: &Reason) -> String {
-        let id = |index: &JobIndex| self.state.job(*index).spec.id.clone();
-        match reason {
-            Reason::Ahead { of } => format!("fits into what job {} ahead of it cannot use", id(of)),
-            Reason::Yields { to } => format!("job {} is of a higher class and takes its devices", id(to)),
-            other => other.to_string(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod keeper;
 mod local;
 mod memory;
 mod outcome;
+mod pace;
 mod parent;
 mod record;
 mod resumed;

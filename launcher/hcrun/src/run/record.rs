@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::Learnt;
 use super::coordinator::{Observer, Way};
+use super::pace::Pace;
 use crate::control_socket::{LiveStatus, LiveWorker};
 use crate::report::metrics::MetricsFile;
 use crate::report::{EvaluationRow, Progress, Row, StepRow};
@@ -35,7 +36,6 @@ pub(super) struct Recorder<'a> {
     progress: Progress,
     status: Arc<Mutex<LiveStatus>>,
     started: Instant,
-    last_commit: Option<Instant>,
     learnt: Arc<Mutex<Learnt>>,
     warned: bool,
     pub(super) tally: Tally,
@@ -51,8 +51,9 @@ pub(super) struct Tally {
     pub(super) evaluations: u64,
     pub(super) step_times: Vec<f64>,
     pub(super) exchange_s: f64,
-    pub(super) samples: u64,
-    pub(super) training_s: f64,
+    pub(super) pace: Pace,
+    /// Sum of the times of steps.
+    pub(super) steps_s: f64,
     /// State that crossed a border on control links.
     state: Traffic,
     pub(super) samples_by_slot: BTreeMap<SlotId, u64>,
@@ -101,7 +102,6 @@ impl<'a> Recorder<'a> {
             progress,
             status,
             started: Instant::now(),
-            last_commit: None,
             learnt: Arc::default(),
             warned: false,
             tally: Tally::default(),
@@ -169,9 +169,7 @@ impl<'a> Recorder<'a> {
 
     fn on_committed(&mut self, step: Step, reports: &[StepReport]) {
         let Some(first) = reports.first() else { return };
-        let now = Instant::now();
-        let step_s = (now - self.last_commit.unwrap_or(now)).as_secs_f64();
-        self.last_commit = Some(now);
+        let step_s = self.tally.pace.commit(step, first.samples, self.started.elapsed()).as_secs_f64();
         let mean = |of: fn(&StepReport) -> f64| reports.iter().map(of).sum::<f64>() / reports.len() as f64;
         let exchange_s = mean(|report| report.exchange.as_secs_f64());
         let loss = first.loss_sum / first.weight;
@@ -201,10 +199,9 @@ impl<'a> Recorder<'a> {
         tally.loss_first.get_or_insert(loss);
         tally.loss_last = Some(loss);
         tally.skipped += u64::from(first.skipped);
-        tally.samples += first.samples;
         if step_s > 0.0 {
             tally.step_times.push(step_s);
-            tally.training_s += step_s;
+            tally.steps_s += step_s;
             tally.exchange_s += exchange_s;
         }
         self.show(step.next().0, Some(loss));
@@ -237,8 +234,7 @@ impl<'a> Recorder<'a> {
         self.log("evaluated", None, Some(format!("after {} steps: loss {}", row.step, row.loss)));
         self.metric(&Row::Evaluation(row.clone()));
         self.progress.evaluation(&row);
-        // The evaluation is not part of the next step's time.
-        self.last_commit = Some(Instant::now());
+        self.tally.pace.evaluate(step, self.started.elapsed());
     }
 
     fn learn_cpu(&self, cpu_features: &str) {
@@ -358,7 +354,7 @@ impl Observer for Recorder<'_> {
                 for worker in &self.placement.workers {
                     self.worker_state(&worker.slot, "training");
                 }
-                self.last_commit = Some(Instant::now());
+                self.tally.pace.start(self.started.elapsed());
                 self.log("started", None, Some(format!("at step {step}")));
             }
             Event::Committed { step, digest, reports } => {

@@ -47,7 +47,7 @@ struct SizeJson<'a> {
     samples_per_s: Interval,
     speed_up: Interval,
     efficiency: Interval,
-    exchange_share: Interval,
+    exchange_share: Option<Interval>,
     step_s: Interval,
     compute_s: Interval,
     exchange_s: Interval,

@@ -48,6 +48,8 @@ pub(super) fn measure(
     let mean = |of: fn(&StepRow) -> f64| timed.iter().map(of).sum::<f64>() / timed.len() as f64;
     let (step_s, compute_s, exchange_s) =
         (mean(|row| row.step_s), mean(|row| row.compute_s), mean(|row| row.exchange_s));
+    // One that is alone waits for nobody: what its rounds take is its own work.
+    let exchange_s = if summary.workers.len() > 1 { exchange_s } else { 0.0 };
     if timed.is_empty() || step_s <= 0.0 {
         return None;
     }

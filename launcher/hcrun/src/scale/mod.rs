@@ -3,7 +3,6 @@
 
 mod charts;
 mod document;
-mod interrupts;
 mod measure;
 mod plan;
 mod report;

@@ -70,8 +70,9 @@ fn cards(experiment: &Experiment, results: &Results) -> String {
             true => format!("{}, which share cores", workers(row.size)),
             false => workers(row.size),
         };
-        card("efficiency", percent(row.efficiency.mean), note.clone())
-            + &card("of a step in exchange", percent(row.exchange_share.mean), note)
+        let share =
+            row.exchange_share.map(|share| card("of a step in exchange", percent(share.mean), note.clone()));
+        card("efficiency", percent(row.efficiency.mean), note) + &share.unwrap_or_default()
     });
     let cards: String = best.into_iter().chain(last).collect();
     format!("<section class=\"cards\">{cards}</section>\n")

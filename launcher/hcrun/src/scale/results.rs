@@ -31,8 +31,8 @@ pub(super) struct Row {
     pub(super) speed_up: Interval,
     /// Speed-up over how many times the workers became more.
     pub(super) efficiency: Interval,
-    /// Of a step's time.
-    pub(super) exchange_share: Interval,
+    /// Of a step's time; none for one worker, which has nobody to exchange with.
+    pub(super) exchange_share: Option<Interval>,
     pub(super) step_s: Interval,
     pub(super) compute_s: Interval,
     pub(super) exchange_s: Interval,
@@ -99,7 +99,8 @@ fn row(experiment: &Experiment, size: usize, runs: &[Run]) -> Option<Row> {
         samples_per_s: interval(&|run| run.samples_per_s),
         speed_up: mean_interval(&speed_ups),
         efficiency: mean_interval(&efficiencies),
-        exchange_share: interval(&|run| run.exchange_s / run.step_s),
+        exchange_share: (experiment.sizes[size].workers > 1)
+            .then(|| interval(&|run| run.exchange_s / run.step_s)),
         step_s: interval(&|run| run.step_s),
         compute_s: interval(&|run| run.compute_s),
         exchange_s: interval(&|run| run.exchange_s),

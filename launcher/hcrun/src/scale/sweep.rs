@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::interrupts::Interrupts;
 use super::measure::{self, Run};
 use super::plan::{Experiment, words};
 use crate::cli::{Global, ServeArgs};
 use crate::codes;
 use crate::failure::{Failure, Result};
+use crate::interrupts::Interrupts;
 use crate::output::{self, Output};
 use crate::report::{self, Status, format};
 use crate::run;
@@ -30,8 +30,8 @@ pub(crate) fn sweep(experiment: &Experiment, runs_dir: &Path, output: &Output) -
     let mut measured = Measured::default();
     let started = Instant::now();
     for (index, (size, repeat)) in order.iter().copied().enumerate() {
-        if let Some(failure) = interrupts.seen() {
-            measured.ended = Some(failure);
+        if let Some(code) = interrupts.seen() {
+            measured.ended = Some(Failure::new(code, "stopped between two runs"));
             break;
         }
         output.note(&line(experiment, index, order.len(), (size, repeat), started.elapsed()));

@@ -54,7 +54,7 @@ pub(super) fn cells(experiment: &Experiment, row: &Row) -> [String; 8] {
         spread(row.samples_per_s, |rate| format!("{rate:.0}")),
         spread(row.speed_up, |times| format!("{times:.2}")),
         spread(row.efficiency, percent) + shared,
-        spread(row.exchange_share, percent),
+        row.exchange_share.map_or_else(|| "-".to_owned(), |share| spread(share, percent)),
         spread(milliseconds, |time| format!("{time:.1}")),
         row.held_out_loss.map_or_else(|| "-".to_owned(), |loss| format!("{:.4}", loss.mean)),
     ]
@@ -129,7 +129,7 @@ pub(crate) fn to_csv(experiment: &Experiment, results: &Results) -> String {
             run.compute_s,
             run.exchange_s,
             run.rest_s,
-            run.exchange_s / run.step_s,
+            if size.workers > 1 { (run.exchange_s / run.step_s).to_string() } else { String::new() },
             run.loss_last,
             run.held_out_loss.map(|loss| loss.to_string()).unwrap_or_default(),
             run.name

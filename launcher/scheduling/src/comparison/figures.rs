@@ -1,9 +1,9 @@
 //! The figures of one simulation.
 
-use hcrun_protocol::time::Span;
 use serde::Serialize;
 
 use super::fairness;
+use super::times::Times;
 use crate::simulator::{JobOutcome, Outcome};
 
 /// What a table shows of one strategy. Times are seconds from the first submission.
@@ -20,7 +20,7 @@ pub struct Figures {
     pub makespan_s: f64,
     /// From submission to the first start.
     pub avg_queue_s: f64,
-    /// Device time held, of all until the last completion.
+    /// Device time held, of all until the last job was gone.
     pub utilisation: f64,
     /// Largest completion time, relative to a fair share of the fleet.
     pub worst_fairness: f64,
@@ -40,24 +40,21 @@ pub struct Figures {
 
 impl Figures {
     pub fn of(outcome: &Outcome) -> Figures {
-        let times = outcome.completion_times();
-        let jobs = times.len();
-        let mean = |sum: f64| if jobs == 0 { 0.0 } else { sum / jobs as f64 };
-        let at = |index: usize| times.get(index).map_or(0.0, |time| time.as_secs_f64());
-        let waits = outcome.jobs.iter().filter(|job| !job.refused).filter_map(wait);
+        let Times { jobs, avg_jct_s, p50_jct_s, p99_jct_s, avg_queue_s } =
+            Times::of(super::job_times(outcome).into_iter().flatten());
         let fairness = fairness::ratios(outcome);
         let unfair = fairness.iter().filter(|ratio| **ratio > fairness::UNFAIR).count();
         Figures {
             jobs,
             refused: outcome.jobs.iter().filter(|job| job.refused).count(),
-            avg_jct_s: mean(times.iter().map(|time| time.as_secs_f64()).sum()),
-            p50_jct_s: at(jobs / 2),
-            p99_jct_s: at(jobs * 99 / 100),
+            avg_jct_s,
+            p50_jct_s,
+            p99_jct_s,
             makespan_s: outcome.makespan.as_secs_f64(),
-            avg_queue_s: mean(waits.map(Span::as_secs_f64).sum()),
+            avg_queue_s,
             utilisation: outcome.utilisation(),
             worst_fairness: fairness.iter().copied().fold(0.0, f64::max),
-            unfair_share: mean(unfair as f64),
+            unfair_share: if jobs == 0 { 0.0 } else { unfair as f64 / jobs as f64 },
             deadlines_met: deadlines_met(outcome),
             preemptions: outcome.preemptions(),
             restarts: outcome.jobs.iter().map(|job| u64::from(job.starts.saturating_sub(1))).sum(),
@@ -66,10 +63,6 @@ impl Figures {
             decisions: outcome.decisions,
         }
     }
-}
-
-fn wait(job: &JobOutcome) -> Option<Span> {
-    job.first_start.map(|start| start.since(job.submit))
 }
 
 fn deadlines_met(outcome: &Outcome) -> Option<f64> {

@@ -3,8 +3,10 @@
 mod fairness;
 mod figures;
 mod interval;
+mod times;
 mod variation;
 
 pub use figures::Figures;
 pub use interval::{Interval, mean_interval, paired_interval};
+pub use times::{Beside, JobTimes, beside, job_times};
 pub use variation::{Estimates, vary};

@@ -1,5 +1,7 @@
 //! What was held and sent, in dollars by kind.
 
+use hcrun_protocol::cluster::Trust;
+
 use super::egress::Meter;
 use super::money::MicroUsd;
 use crate::fleet::{Fleet, PoolIndex, Terms, ZoneIndex};
@@ -14,6 +16,8 @@ pub struct Bill {
     pub egress: MicroUsd,
     /// Pools that were used and whose price is unknown: the sums are without them.
     pub unpriced: Vec<String>,
+    /// Public zones that sent something and whose egress has no price: the sum is without it.
+    pub unpriced_egress: Vec<String>,
 }
 
 impl Bill {
@@ -41,9 +45,17 @@ pub fn bill(fleet: &Fleet, billed: &[u128], sent: &[(ZoneIndex, u32, u64)]) -> B
     let mut meter = Meter::default();
     for (zone, month, bytes) in sent {
         let costs = fleet.costs.zone(*zone);
-        if let Some(tiers) = &costs.egress {
+        match &costs.egress {
             // Zones of one provider share an account, and with it the tiers.
-            bill.egress += meter.charge(tiers, &costs.provider, *month, *bytes);
+            Some(tiers) => bill.egress += meter.charge(tiers, &costs.provider, *month, *bytes),
+            // Nobody bills for a line of our own.
+            None if fleet.zone(*zone).trust == Trust::Private => {}
+            None => {
+                let name = fleet.zone(*zone).name.to_string();
+                if !bill.unpriced_egress.contains(&name) {
+                    bill.unpriced_egress.push(name);
+                }
+            }
         }
     }
     bill

@@ -19,7 +19,7 @@ pub use egress::{BILLED_GB, Meter, Tier, TierError, Tiers};
 pub use exchange::{Bandwidth, Every, Exchange};
 pub use money::{Granularity, MAX_USD, MicroUsd, PerHour};
 pub(crate) use prices::parse_date;
-pub use prices::{Dated, PriceError, PriceTable, Problem, Quote, stale};
+pub use prices::{Dated, PriceError, PriceTable, Problem, Quote, Standing, stale};
 pub use providers::{Need, Score, Term, choose};
 
 /// Of one pool.
@@ -40,7 +40,7 @@ pub struct ZoneCosts {
     pub egress: Option<Tiers>,
     pub bandwidth: Option<Bandwidth>,
     pub certifications: Vec<String>,
-    /// As the cluster file numbers it, more is better.
+    /// As the file of prices numbers it, more is better.
     pub support_tier: Option<u8>,
 }
 
@@ -85,6 +85,10 @@ impl Costs {
         for zone in &mut zones {
             zone.egress = table.egress(&zone.provider, &zone.region).cloned().or(zone.egress.take());
             zone.bandwidth = table.bandwidth(&zone.provider, &zone.region).or(zone.bandwidth);
+            if let Some(standing) = table.standing(&zone.provider, &zone.region) {
+                zone.certifications.clone_from(&standing.certifications);
+                zone.support_tier = standing.support_tier;
+            }
         }
         let pools = fleet.pools.iter().map(|pool| {
             let Some(zone) = zones.get(pool.zone.index()) else { return PoolCosts::default() };

@@ -16,6 +16,14 @@
 //! tiers = [{ up_to_gb = 10240, usd_per_gb = 0.09 }, { usd_per_gb = 0.05 }]
 //! date = "2026-04-23"
 //! source = "https://..."
+//!
+//! [[provider]]
+//! provider = "aws"
+//! region = "any"
+//! certifications = ["ISO 27001"]   # what it is certified for, in the words that jobs ask for
+//! support_tier = 2                 # as you number what you pay for; more is better
+//! date = "2026-01-31"
+//! source = "the certificate's address, the contract"
 //! ```
 //!
 //! `amortised` is what an owned device costs for an hour. `billed_by_s` and `billed_at_least_s` say how a provider
@@ -69,6 +77,14 @@ pub struct PriceTable {
     pub quotes: Vec<Quote>,
     egress: Vec<Entry<Tiers>>,
     bandwidths: Vec<Entry<Bandwidth>>,
+    standings: Vec<Entry<Standing>>,
+}
+
+/// What a provider is certified for, and how far it helps.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    pub certifications: Vec<String>,
+    pub support_tier: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +138,18 @@ impl PriceTable {
                 value,
             )?);
         }
+        for raw in &raw.provider {
+            let value = reader.standing(raw)?;
+            let entry = reader.entry(&raw.provider, &raw.region, &raw.date, &raw.source, value)?;
+            let same = |other: &&Entry<Standing>| {
+                (&other.provider, &other.region) == (&entry.provider, &entry.region)
+            };
+            if let Some(first) = table.standings.iter().find(same) {
+                let why = format!("the same provider and region are in line {} already", first.dated.line);
+                return Err(reader.wrong(&raw.provider, "provider", why));
+            }
+            table.standings.push(entry);
+        }
         Ok(table)
     }
 
@@ -141,6 +169,10 @@ impl PriceTable {
         find(&self.bandwidths, provider, region).copied()
     }
 
+    pub fn standing(&self, provider: &str, region: &str) -> Option<&Standing> {
+        find(&self.standings, provider, region)
+    }
+
     fn dates(&self) -> impl Iterator<Item = (String, &Dated)> {
         let quotes = self.quotes.iter().map(|quote| {
             let Quote { provider, region, model, terms, dated, .. } = quote;
@@ -153,7 +185,10 @@ impl PriceTable {
             .bandwidths
             .iter()
             .map(move |entry| (of("bandwidth", &entry.provider, &entry.region), &entry.dated));
-        quotes.chain(egress).chain(bandwidths)
+        let standings = self.standings.iter().map(move |entry| {
+            (of("certifications and support", &entry.provider, &entry.region), &entry.dated)
+        });
+        quotes.chain(egress).chain(bandwidths).chain(standings)
     }
 }
 
@@ -242,6 +277,19 @@ impl Reader<'_> {
         Tiers::new(tiers).map_err(|error| self.wrong(&raw.tiers, "tiers", error.to_string()))
     }
 
+    fn standing(&self, raw: &RawProvider) -> Result<Standing, PriceError> {
+        let certifications: Vec<String> =
+            raw.certifications.iter().map(|name| name.get_ref().trim().to_owned()).collect();
+        if certifications.is_empty() && raw.support_tier.is_none() {
+            let why = "it has neither `certifications` nor `support_tier`";
+            return Err(self.wrong(&raw.provider, "provider", why));
+        }
+        if let Some(empty) = raw.certifications.iter().find(|name| name.get_ref().trim().is_empty()) {
+            return Err(self.wrong(empty, "certifications", "a certification has no name"));
+        }
+        Ok(Standing { certifications, support_tier: raw.support_tier })
+    }
+
     fn entry<T>(
         &self,
         provider: &Spanned<String>,
@@ -322,6 +370,21 @@ struct RawTable {
     egress: Vec<RawEgress>,
     #[serde(default)]
     bandwidth: Vec<RawBandwidth>,
+    #[serde(default)]
+    provider: Vec<RawProvider>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProvider {
+    provider: Spanned<String>,
+    region: String,
+    #[serde(default)]
+    certifications: Vec<Spanned<String>>,
+    support_tier: Option<u8>,
+    date: Spanned<String>,
+    #[serde(default)]
+    source: String,
 }
 
 #[derive(Deserialize)]

@@ -13,7 +13,7 @@ pub struct Need {
 }
 
 /// One addend of a score, in dollars for a device hour.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Term {
     pub name: &'static str,
     pub usd_per_hour: f64,
@@ -36,8 +36,9 @@ impl Score {
 
 /// All of `pools` with their scores, best first, those that are refused last.
 ///
-/// Stability is priced as what a loss takes: `losses_per_hour` times `hours_lost` at the pool's price. Hazards come
-/// from a history or an online estimate; without one the term is left out.
+/// Stability is priced as what a loss takes: `losses_per_hour` of anything that the gang runs on times `hours_lost` at the
+/// pool's price, for the whole gang stands still meanwhile. Hazards come from a history or an online estimate; without one the
+/// term is left out.
 pub fn choose(
     fleet: &Fleet,
     pools: PoolSet,

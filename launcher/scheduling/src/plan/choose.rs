@@ -106,9 +106,9 @@ fn by_strategy(inputs: &Inputs<'_>, name: &str, count: usize) -> Result<(Workers
                     *workers.entry(pool.name.clone()).or_default() +=
                         u16::try_from(*devices).unwrap_or(u16::MAX);
                 }
-                return Ok((workers, decision.reason.to_string()));
+                return Ok((workers, decision.reason.in_words(&state)));
             }
-            _ => refusal = decision.reason.to_string(),
+            _ => refusal = decision.reason.in_words(&state),
         }
     }
     Err(Constraint::StrategyRefuses { strategy: name.to_owned(), workers: count, why: refusal }.into())

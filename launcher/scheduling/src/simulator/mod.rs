@@ -1,6 +1,7 @@
 //! Rehearses a workload under a strategy: time jumps from one event to the next.
 //!
-//! At one instant completions come first, then nodes that come or go, then submissions, then one decision. The same inputs
+//! At one instant completions come first, then nodes that come or go, then submissions, then jobs that are taken out, then one
+//! decision. The same inputs
 //! give the same outcome to the byte: time is integer microseconds, work is exact, ties go to the job submitted first.
 
 mod course;
@@ -17,7 +18,7 @@ use hcrun_protocol::time::Time;
 
 use crate::fleet::Fleet;
 use crate::free::Allocation;
-use crate::job::{JobIndex, Workload};
+use crate::job::{JobIndex, JobSpec, Workload};
 use crate::state::{Phase, State, Stop};
 use crate::strategy::{Action, Decision, Pace, Strategy};
 
@@ -33,6 +34,10 @@ pub trait Observer {
     fn decided(&mut self, _state: &State, _decisions: &[Decision]) {}
     /// All that happens at this instant has happened.
     fn settled(&mut self, _state: &State) {}
+    /// Whether nobody wants the rest any more; asked before each event.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 impl Observer for () {}
@@ -55,12 +60,15 @@ pub enum SimulationError {
         "{strategy} comes to no end: {left} jobs are left, and none was done for {MAX_IDLE} decisions or 3,000 years"
     )]
     Endless { strategy: &'static str, left: usize },
+    /// [`Observer::stops`] said so.
+    #[error("{strategy} was stopped before its end")]
+    Stopped { strategy: &'static str },
 }
 
 /// Runs `workload` to its end. Jobs are held to their requests unless the strategy is elastic.
 ///
 /// # Errors
-/// If jobs are left that the strategy never starts.
+/// If jobs are left that the strategy never starts, or the observer stops.
 pub fn simulate(
     fleet: &Arc<Fleet>,
     workload: Workload,
@@ -129,6 +137,8 @@ struct Simulation<'a> {
     submitted: usize,
     /// Changes of nodes that are still to come.
     changes: &'a [NodeChange],
+    /// Jobs that will be taken out, the first one last.
+    leaving: Vec<(Time, JobIndex)>,
     /// When running jobs will be done or change speed, with the start they belong to.
     ends: BinaryHeap<Reverse<(Time, JobIndex, u32)>>,
     wake: Option<Time>,
@@ -158,9 +168,13 @@ impl<'a> Simulation<'a> {
         if !strategy.size.is_elastic() {
             workload.hold_to_requests();
         }
+        let leaves = |(index, job): (usize, &JobSpec)| Some((job.leaves?, JobIndex::from_index(index)));
+        let mut leaving: Vec<_> = workload.jobs().iter().enumerate().filter_map(leaves).collect();
+        leaving.sort_unstable_by_key(|leaving| Reverse(*leaving));
         let state = State::new(Arc::clone(fleet), workload);
         Simulation {
             state,
+            leaving,
             until: LAST,
             submitted: 0,
             changes: course.changes(),
@@ -179,6 +193,9 @@ impl<'a> Simulation<'a> {
             if now > self.until && self.until < LAST {
                 return Ok(());
             }
+            if observer.stops() {
+                return Err(SimulationError::Stopped { strategy: strategy.name });
+            }
             if now > LAST || self.idle > MAX_IDLE {
                 let left = self.state.waiting_count() + self.state.running_count();
                 return Err(SimulationError::Endless { strategy: strategy.name, left });
@@ -188,6 +205,7 @@ impl<'a> Simulation<'a> {
             self.end_jobs(now);
             self.change_nodes(now);
             self.submit_jobs(now);
+            self.take_out_jobs(now);
             let is_round = self.wake.is_some_and(|wake| wake <= now);
             if is_round || !matches!(strategy.pace, Pace::Rounds(_)) {
                 observer.deciding(&self.state);
@@ -215,11 +233,14 @@ impl<'a> Simulation<'a> {
             }
             self.ends.pop();
         }
+        let gone = |job: &JobIndex| matches!(self.state.job(*job).phase, Phase::Done | Phase::Refused);
+        while self.leaving.pop_if(|(_, job)| gone(job)).is_some() {}
         let end = self.ends.peek().map(|Reverse((at, ..))| *at);
+        let leave = self.leaving.last().map(|(at, _)| *at);
         let submit = self.state.jobs().get(self.submitted).map(|job| job.spec.submit);
         let active = self.state.running_count() > 0 || self.state.waiting_count() > 0 || submit.is_some();
         let change = self.changes.first().filter(|_| active).map(|change| change.at);
-        let next = [end, submit, change].into_iter().flatten().min();
+        let next = [end, leave, submit, change].into_iter().flatten().min();
         // Waking up changes nothing once nothing can happen any more and the strategy knows all that did, unless it changes its
         // mind with time; a queue that stands still is found below.
         let may_act = || {
@@ -269,6 +290,14 @@ impl<'a> Simulation<'a> {
         while self.state.jobs().get(self.submitted).is_some_and(|job| job.spec.submit <= now) {
             self.state.submit(JobIndex::from_index(self.submitted));
             self.submitted += 1;
+        }
+    }
+
+    fn take_out_jobs(&mut self, now: Time) {
+        while let Some((_, job)) = self.leaving.pop_if(|(at, _)| *at <= now) {
+            if matches!(self.state.job(job).phase, Phase::Waiting | Phase::Running) {
+                self.state.withdraw(job);
+            }
         }
     }
 

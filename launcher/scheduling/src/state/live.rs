@@ -47,7 +47,7 @@ impl State {
         match job.phase {
             Phase::Running => {
                 let done = job.done(now);
-                self.release(index, done, phase);
+                self.release(index, done, phase, None);
             }
             Phase::Waiting => {
                 job.phase = phase;

@@ -64,6 +64,9 @@ pub enum Answer {
     TooFewFree {
         need: u32,
         free: u64,
+        /// Where the job names how many of which pool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<String>,
         holders: Vec<Holder>,
     },
     /// Enough devices are free, but not where a gang of this size may be placed.
@@ -112,6 +115,11 @@ impl Strategy {
     /// Why `index` is where it is. Decides nothing.
     pub fn why(&mut self, state: &State, index: JobIndex) -> Why {
         let job = state.job(index);
+        // A job that is still to come has not been told its pools yet.
+        let allowed_pools = match job.phase {
+            Phase::Future => job.spec.allowed_pools(&state.fleet).unwrap_or(PoolSet::NONE),
+            _ => job.pools,
+        };
         let want = self.size.size(state, index, job);
         let allowed = want.map(|want| Want { pools: want.pools.and(job.pools), ..want });
         let usable =
@@ -140,8 +148,8 @@ impl Strategy {
             position: waits
                 .then(|| self.line(state).iter().position(|other| *other == index).unwrap_or(0) + 1),
             waiting: state.waiting_count(),
-            pools: pool_views(state, job, usable.ok()),
-            enough_free: usable.ok().filter(|_| waits).and_then(|want| enough_free(state, want)),
+            pools: pool_views(state, allowed_pools, usable.ok().filter(|_| waits)),
+            enough_free: usable.ok().filter(|_| waits).and_then(|want| enough_free(state, job, want)),
         }
     }
 
@@ -153,7 +161,8 @@ impl Strategy {
             let want = Want { devices: *need, pools: PoolSet::from_iter([*pool]) };
             let free = state.free().in_pool(*pool);
             if free < u64::from(*need) {
-                return Answer::TooFewFree { need: *need, free, holders: holders(state, want) };
+                let pool = Some(state.fleet.pool(*pool).name.clone());
+                return Answer::TooFewFree { need: *need, free, pool, holders: holders(state, want) };
             }
         }
         let (need, up) = (want.devices, state.capacity().in_pools(want.pools));
@@ -170,7 +179,9 @@ impl Strategy {
                 }
                 _ => Answer::Next,
             },
-            _ if free < u64::from(need) => Answer::TooFewFree { need, free, holders: holders(state, want) },
+            _ if free < u64::from(need) => {
+                Answer::TooFewFree { need, free, pool: None, holders: holders(state, want) }
+            }
             _ => Answer::Scattered { need, free },
         }
     }
@@ -200,10 +211,10 @@ fn holders(state: &State, want: Want) -> Vec<Holder> {
         .collect()
 }
 
-fn pool_views(state: &State, job: &Job, usable: Option<Want>) -> Vec<PoolView> {
+fn pool_views(state: &State, allowed: PoolSet, usable: Option<Want>) -> Vec<PoolView> {
     let fleet = &state.fleet;
     let excluded = |index: PoolIndex| match usable {
-        _ if !job.pools.contains(index) => {
+        _ if !allowed.contains(index) => {
             Some("its zone may not hold the job's data, or its devices are of another model")
         }
         Some(want) if !want.pools.contains(index) => Some("not to be used on these terms now"),
@@ -219,21 +230,33 @@ fn pool_views(state: &State, job: &Job, usable: Option<Want>) -> Vec<PoolView> {
     fleet.pool_indices().map(view).collect()
 }
 
-fn enough_free(state: &State, want: Want) -> Option<EnoughFree> {
+/// When each part of what it wants can be had.
+fn enough_free(state: &State, job: &Job, want: Want) -> Option<EnoughFree> {
+    let part =
+        |(pool, devices): &(PoolIndex, u32)| Want { devices: *devices, pools: PoolSet::from_iter([*pool]) };
+    let parts: Vec<Want> = match &job.spec.parts[..] {
+        [] => vec![want],
+        parts => parts.iter().map(part).collect(),
+    };
+    let missing =
+        parts.into_iter().filter(|part| state.free().in_pools(part.pools) < u64::from(part.devices));
+    let ends: Option<Vec<(Span, JobIndex)>> = missing.map(|part| last_needed(state, part)).collect();
+    let (left, index) = ends?.into_iter().max()?;
+    Some(EnoughFree { in_s: left.as_secs_f64(), after: state.job(index).spec.id.clone() })
+}
+
+/// The job with whose end enough is free, and how long that takes.
+fn last_needed(state: &State, want: Want) -> Option<(Span, JobIndex)> {
     let mut free = state.free().in_pools(want.pools);
-    if free >= u64::from(want.devices) {
-        return None;
-    }
     let ends = state.running().map(|index| {
         let job = state.job(index);
         (job.estimated_left(state.now()).time_at(job.rate()), index)
     });
     let mut ends: Vec<(Span, JobIndex)> = ends.collect();
     ends.sort_unstable();
-    ends.into_iter().find_map(|(left, index)| {
-        free += u64::from(held_in(state, state.job(index), want));
-        let enough = free >= u64::from(want.devices) && left != Span(u64::MAX);
-        enough.then(|| EnoughFree { in_s: left.as_secs_f64(), after: state.job(index).spec.id.clone() })
+    ends.into_iter().find(|(left, index)| {
+        free += u64::from(held_in(state, state.job(*index), want));
+        free >= u64::from(want.devices) && *left != Span(u64::MAX)
     })
 }
 
@@ -241,10 +264,14 @@ fn seconds(time: Time) -> f64 {
     time.0 as f64 / 1e6
 }
 
+fn devices(count: u32) -> String {
+    format!("{count} device{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Answer::NotSubmitted { submit_s } => write!(f, "it is not submitted before {submit_s:.0} s"),
+            Answer::NotSubmitted { submit_s } => write!(f, "it is not submitted until {submit_s:.0} s"),
             Answer::Runs { since_s, devices, starts } => {
                 write!(f, "it runs on {devices} devices since {since_s:.0} s (start {starts})")
             }
@@ -255,8 +282,11 @@ impl fmt::Display for Answer {
             Answer::TooFewUp { need, up } => {
                 write!(f, "it needs {need} devices, and only {up} that may run it are there at all")
             }
-            Answer::TooFewFree { need, free, .. } => {
-                write!(f, "it needs {need} devices, and {free} that may run it are free")
+            Answer::TooFewFree { need, free, pool: None, .. } => {
+                write!(f, "it needs {}, and {free} that may run it are free", devices(*need))
+            }
+            Answer::TooFewFree { need, free, pool: Some(pool), .. } => {
+                write!(f, "it needs {} of pool `{pool}`, of which {free} are free", devices(*need))
             }
             Answer::Scattered { need, free } => {
                 write!(
@@ -289,12 +319,19 @@ impl fmt::Display for Why {
             writeln!(f, "  pool `{pool}` in zone `{zone}`: {free} of {up} free{excluded}")?;
         }
         match &self.enough_free {
-            Some(EnoughFree { in_s, after }) => write!(
-                f,
-                "  next: by the estimates enough devices are free in {in_s:.0} s, when job `{after}` ends; jobs before it \
-                 in line may take them"
-            ),
+            Some(enough) => write!(f, "  {enough}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for EnoughFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EnoughFree { in_s, after } = self;
+        write!(
+            f,
+            "next: by the estimates enough devices are free in {in_s:.0} s, when job `{after}` ends; jobs before it in line may \
+             take them"
+        )
     }
 }

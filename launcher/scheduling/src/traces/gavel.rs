@@ -13,10 +13,10 @@ use hcrun_protocol::time::{Span, Time};
 
 use super::TraceError;
 use super::mersenne::Mersenne;
-use super::settings::{COUNT, POSITIVE, Pairs, SettingsError, is_positive};
+use super::settings::{Pairs, SettingsError};
 use super::table::TableError;
 use crate::fleet::Kind;
-use crate::job::{JobSpec, Shape, Speed, Stretch, Workload, WorkloadError};
+use crate::job::{JobSpec, MAX_JOBS, Shape, Speed, Stretch, Workload, WorkloadError};
 use crate::work::{Rate, Work};
 
 /// The model at whose speed work is counted.
@@ -204,6 +204,24 @@ impl Speed for TypeSpeed {
     }
 }
 
+/// Jobs for a fleet with these device models: of a trace of the authors if there is one, else generated from
+/// `settings`.
+///
+/// # Errors
+/// A table, trace or settings that cannot be understood, or a device model that the table lacks.
+pub fn workload(
+    table: &str,
+    kinds: &[String],
+    settings: &str,
+    trace: Option<&str>,
+) -> Result<Workload, TraceError> {
+    let table = Table::parse(table)?;
+    match trace {
+        Some(trace) => read(trace, &table, kinds),
+        None => Ok(generate(&table, kinds, &Settings::parse(settings)?)?),
+    }
+}
+
 /// What [`generate`] makes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -229,9 +247,13 @@ impl Settings {
     pub fn parse(text: &str) -> Result<Settings, SettingsError> {
         let mut settings = Settings::default();
         let pairs = Pairs::parse(text, &["rate", "jobs", "seed", "multi"])?;
-        let rate = |rate: &f64| is_positive(rate) || *rate == f64::INFINITY;
-        pairs.set("rate", &mut settings.rate_per_hour, POSITIVE, rate)?;
-        pairs.set("jobs", &mut settings.jobs, COUNT, |jobs| *jobs > 0)?;
+        let rate = |rate: &f64| (1e-6..=1e9).contains(rate) || *rate == f64::INFINITY;
+        let what = "a number from 0.000001 to 10^9, or inf";
+        pairs.set("rate", &mut settings.rate_per_hour, what, rate)?;
+        let most = MAX_JOBS as u64;
+        pairs.set("jobs", &mut settings.jobs, "a number of jobs from 1 to 4194304", |jobs| {
+            (1..=most).contains(&u64::from(*jobs))
+        })?;
         pairs.set("seed", &mut settings.seed, "a whole number", |_| true)?;
         pairs.set("multi", &mut settings.multi, "true or false", |_| true)?;
         Ok(settings)
@@ -422,7 +444,7 @@ mod tests {
         let error = table.on(&["h100".to_owned()]).unwrap_err().to_string();
         assert_eq!(error, "the throughput table has no device model `h100`; it has k80, v100");
         let error = Settings::parse("rate=0").unwrap_err().to_string();
-        assert_eq!(error, "setting `rate` is `0`, which is not a number above zero");
+        assert_eq!(error, "setting `rate` is `0`, which is not a number from 0.000001 to 10^9, or inf");
     }
 
     #[test]

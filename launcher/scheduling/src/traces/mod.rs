@@ -47,6 +47,8 @@ pub enum TraceError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Throughputs(#[from] gavel::TableFileError),
+    #[error("a trace of the format `{0}` needs a fleet whose device models it knows")]
+    NeedsFleet(String),
     #[error("there is no trace format `{0}`; there are {known}", known = names())]
     UnknownFormat(String),
 }
@@ -58,15 +60,30 @@ pub struct Format {
     pub what: &'static str,
     /// The folder whose files belong to a trace, relative to the trace's own; none: it is one file.
     pub folder: Option<&'static str>,
-    /// The trace is made from settings: they stand in the place of a path.
-    pub is_settings: bool,
+    /// What stands in the place of a path, where it is none.
+    pub source: Source,
     read: Reader,
+}
+
+/// What a trace is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A path of a file.
+    File,
+    /// A folder, or this file in it.
+    Folder(&'static str),
+    /// Settings from which it is made.
+    Settings,
+    /// A file, and after a comma settings; the fleet's device models matter too.
+    FileAndSettings,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Reader {
     Alone(fn(&str) -> Result<Workload, TraceError>),
     WithFolder(fn(&str, &Beside) -> Result<Workload, TraceError>),
+    /// Through a function of its own.
+    OnFleet,
 }
 
 impl Format {
@@ -75,7 +92,7 @@ impl Format {
         what: &'static str,
         read: fn(&str) -> Result<Workload, TraceError>,
     ) -> Format {
-        Format { name, what, folder: None, is_settings: false, read: Reader::Alone(read) }
+        Format { name, what, folder: None, source: Source::File, read: Reader::Alone(read) }
     }
 }
 
@@ -93,15 +110,29 @@ pub const FORMATS: &[Format] = &[
         name: "synthetic",
         what: "made up from settings such as jobs=500,rate=6; no outside data",
         folder: None,
-        is_settings: true,
+        source: Source::Settings,
         read: Reader::Alone(synthetic::read),
     },
     Format {
         name: "pollux",
         what: "Pollux's workload CSV, with the profiles of its applications; times in s",
         folder: Some("../profiles"),
-        is_settings: false,
+        source: Source::File,
         read: Reader::WithFolder(pollux::read),
+    },
+    Format {
+        name: "gavel",
+        what: "Gavel's throughput table, then settings such as rate=4,jobs=6000, or trace=FILE",
+        folder: None,
+        source: Source::FileAndSettings,
+        read: Reader::OnFleet,
+    },
+    Format {
+        name: "openb",
+        what: "pods of whole devices of Alibaba's openb lists in a folder; `--cluster openb:FOLDER` has the nodes",
+        folder: None,
+        source: Source::Folder("openb_pod_list_default.csv"),
+        read: Reader::Alone(openb::read),
     },
 ];
 
@@ -135,6 +166,7 @@ pub fn read_with(name: &str, text: &str, beside: &Beside) -> Result<Workload, Tr
     match format(name)?.read {
         Reader::Alone(read) => read(text),
         Reader::WithFolder(read) => read(text, beside),
+        Reader::OnFleet => Err(TraceError::NeedsFleet(name.to_owned())),
     }
 }
 

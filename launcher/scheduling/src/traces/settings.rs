@@ -58,7 +58,6 @@ impl<'a> Pairs<'a> {
 
 pub(crate) const SHARE: &str = "a share from 0 to 1";
 pub(crate) const COUNT: &str = "a whole number of at least one";
-pub(crate) const POSITIVE: &str = "a number above zero";
 
 pub(crate) fn is_share(number: &f64) -> bool {
     (0.0..=1.0).contains(number)

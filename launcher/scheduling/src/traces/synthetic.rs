@@ -7,6 +7,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use hcrun_protocol::dtype::Codec;
 use hcrun_protocol::job::Shard;
 use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::prng::Prng;
@@ -14,8 +15,9 @@ use hcrun_protocol::time::{Span, Time};
 use hcrun_protocol::{ShardId, ZoneId};
 
 use super::TraceError;
-use super::settings::{COUNT, POSITIVE, Pairs, SHARE, SettingsError, is_positive, is_share};
-use crate::job::{Class, DeviceRange, JobSpec, Shape, Speed, Stretch, Workload};
+use super::settings::{COUNT, Pairs, SHARE, SettingsError, is_positive, is_share};
+use crate::costs::{BILLED_GB, Every, Exchange};
+use crate::job::{Class, DeviceRange, JobSpec, MAX_JOBS, Shape, Speed, Stretch, Workload};
 use crate::work::{Rate, Work};
 
 /// What is made; [`Settings::default`] is documented with each key.
@@ -54,8 +56,21 @@ pub struct Settings {
     pub tenants: u32,
     /// `restricted`: share of jobs whose data must not leave `home`; 0.
     pub restricted: f64,
-    /// `home`: the private zone of restricted data; `private`.
+    /// `home`: the zone of data; of restricted data it must be private. `private`.
     pub home: String,
+    /// `data_gb`: what each job reads, in GB of 2^30 bytes; it is in `home` and leaves it once for each zone that needs it. 0
+    /// as the next two: then egress is unknown.
+    pub data_gb: f64,
+    /// `checkpoint_gb`: of one checkpoint, which goes to `home`; 0.
+    pub checkpoint_gb: f64,
+    /// `parameters`: elements that zones exchange; 0.
+    pub parameters: u64,
+    /// `codec`: how they are packed: `none`, `bf16`, `f16`, `int8` or `int4`; `none`.
+    pub codec: CodecName,
+    /// `interval`: steps between exchanges; 1.
+    pub interval: u32,
+    /// `step`: seconds of one step on the devices that a job asks for; 1.
+    pub step_seconds: f64,
     /// `error`: standard deviation of the natural logarithm of estimates over truth; 0, so that estimates are true.
     pub error: f64,
     /// `overhead`: seconds from devices to the first step, at each start; 30.
@@ -84,6 +99,12 @@ impl Default for Settings {
             tenants: 4,
             restricted: 0.0,
             home: "private".to_owned(),
+            data_gb: 0.0,
+            checkpoint_gb: 0.0,
+            parameters: 0,
+            codec: CodecName(Codec::None),
+            interval: 1,
+            step_seconds: 1.0,
             error: 0.0,
             overhead_seconds: 30.0,
             checkpoint_seconds: 600.0,
@@ -91,7 +112,7 @@ impl Default for Settings {
     }
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 26] = [
     "jobs",
     "seed",
     "rate",
@@ -109,6 +130,12 @@ const KEYS: [&str; 20] = [
     "tenants",
     "restricted",
     "home",
+    "data_gb",
+    "checkpoint_gb",
+    "parameters",
+    "codec",
+    "interval",
+    "step",
     "error",
     "overhead",
     "checkpoint",
@@ -126,16 +153,29 @@ impl Settings {
         pairs.set("devices", devices, "numbers of devices with weights, such as 1:70/8:30", |_| true)?;
         pairs.set("home", home, "the name of a zone", |home| ZoneId::new(home.clone()).is_ok())?;
         pairs.set("seed", &mut settings.seed, "a whole number", |_| true)?;
-        for (key, count) in [("jobs", &mut settings.jobs), ("tenants", &mut settings.tenants)] {
-            pairs.set(key, count, COUNT, |count| *count > 0)?;
-        }
+        pairs.set("codec", &mut settings.codec, "one of none, bf16, f16, int8, int4", |_| true)?;
+        let most = MAX_JOBS as u64;
+        pairs.set("jobs", &mut settings.jobs, "a number of jobs from 1 to 4194304", |jobs| {
+            (1..=most).contains(&u64::from(*jobs))
+        })?;
+        let tenants = "a number of tenants from 1 to 10000";
+        pairs.set("tenants", &mut settings.tenants, tenants, |count| (1..=10_000).contains(count))?;
+        pairs.set("interval", &mut settings.interval, COUNT, |count| *count > 0)?;
+        let elements = "a number of parameters up to 10^13";
+        pairs.set("parameters", &mut settings.parameters, elements, |count| *count <= MAX_PARAMETERS)?;
         let positive = [
             ("rate", &mut settings.rate_per_hour),
             ("median", &mut settings.median_minutes),
             ("longest", &mut settings.longest_minutes),
+            ("step", &mut settings.step_seconds),
         ];
         for (key, number) in positive {
-            pairs.set(key, number, POSITIVE, is_positive)?;
+            pairs
+                .set(key, number, "a number from 0.000001 to 10^9", |number| (1e-6..=1e9).contains(number))?;
+        }
+        for (key, gb) in [("data_gb", &mut settings.data_gb), ("checkpoint_gb", &mut settings.checkpoint_gb)]
+        {
+            pairs.set(key, gb, "a number of GB from 0 to 10^6", |gb| (0.0..=1e6).contains(gb))?;
         }
         for (key, number) in [("burst", &mut settings.burst), ("slack", &mut settings.slack)] {
             pairs.set(key, number, "a number of at least one", |number| (1.0..1e9).contains(number))?;
@@ -161,6 +201,21 @@ impl Settings {
             pairs.set(key, share, SHARE, is_share)?;
         }
         Ok(settings)
+    }
+}
+
+/// Far above any model; times any number of zones and steps it still makes sense.
+const MAX_PARAMETERS: u64 = 10_000_000_000_000;
+
+/// A codec by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodecName(pub Codec);
+
+impl FromStr for CodecName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<CodecName, ()> {
+        Codec::ALL.into_iter().find(|codec| codec.name() == text).map(CodecName).ok_or(())
     }
 }
 
@@ -262,18 +317,38 @@ fn job(index: u32, submit: u64, settings: &Settings, draws: &mut Draws) -> JobSp
         job.devices = DeviceRange { min: 1, requested: devices, max: devices.saturating_mul(4) };
         job.speed = Some(Arc::new(Scaling { serial: settings.serial, requested: devices }));
     }
-    if draws.uniform() < settings.restricted {
-        job.shards = restricted_shard(&settings.home).into_iter().collect();
+    let restricted = draws.uniform() < settings.restricted;
+    (job.data_bytes, job.checkpoint_bytes) = (bytes(settings.data_gb), bytes(settings.checkpoint_gb));
+    job.exchange = exchange(settings);
+    if restricted || job.data_bytes > 0 || job.checkpoint_bytes > 0 {
+        let sensitivity = if restricted { Sensitivity::Restricted } else { Sensitivity::Public };
+        job.shards = shard(sensitivity, &settings.home).into_iter().collect();
     }
     job.start_overhead = Span(micros(settings.overhead_seconds));
     job.checkpoint_interval = Span(micros(settings.checkpoint_seconds));
     job
 }
 
-fn restricted_shard(home: &str) -> Option<Shard> {
-    let (id, home) = (ShardId::new("restricted").ok()?, ZoneId::new(home).ok()?);
+fn shard(sensitivity: Sensitivity, home: &str) -> Option<Shard> {
+    let (id, home) = (ShardId::new("data").ok()?, ZoneId::new(home).ok()?);
     let (path, allowed_zones) = (None, Vec::new());
-    Some(Shard { id, path, sensitivity: Sensitivity::Restricted, home: Some(home), allowed_zones })
+    Some(Shard { id, path, sensitivity, home: Some(home), allowed_zones })
+}
+
+fn exchange(settings: &Settings) -> Option<Exchange> {
+    let elems = usize::try_from(settings.parameters).ok().filter(|elems| *elems > 0)?;
+    let every = match settings.interval {
+        1 => Every::Step,
+        steps => Every::Steps(steps),
+    };
+    let step = Span(micros(settings.step_seconds).max(1));
+    Some(Exchange { elems, codec: settings.codec.0, every, step })
+}
+
+fn bytes(gb: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within what the key takes")]
+    let bytes = (gb * BILLED_GB as f64).round() as u64;
+    bytes
 }
 
 struct Draws(Prng);
@@ -369,9 +444,12 @@ mod tests {
     fn errors_name_the_key() {
         let cases = [
             ("jobs", "`jobs` is no setting: write key=value, separated by commas"),
-            ("jobs=0", "setting `jobs` is `0`, which is not a whole number of at least one"),
+            ("jobs=0", "setting `jobs` is `0`, which is not a number of jobs from 1 to 4194304"),
+            ("jobs=4194305", "setting `jobs` is `4194305`, which is not a number of jobs"),
+            ("rate=1e300", "setting `rate` is `1e300`, which is not a number from 0.000001 to 10^9"),
+            ("codec=zip", "setting `codec` is `zip`, which is not one of none, bf16"),
             ("jobs=5,jobs=6", "setting `jobs` is there twice"),
-            ("rate=-1", "setting `rate` is `-1`, which is not a number above zero"),
+            ("rate=-1", "setting `rate` is `-1`, which is not a number from 0.000001"),
             ("elastic=1.5", "setting `elastic` is `1.5`, which is not a share from 0 to 1"),
             ("devices=1:70/0:2", "setting `devices` is `1:70/0:2`, which is not numbers of devices"),
             ("sigma=NaN", "setting `sigma` is `NaN`, which is not a number of at least zero"),

@@ -66,8 +66,13 @@ impl<'a> Driver<'a> {
         let mut writer = tokio::spawn(write(sender, queue, self.shared.backlog.clone()));
         self.feed(Input::Connected, &outgoing);
         while !self.ended {
-            let deadline = self.member.next_deadline().unwrap_or(self.now());
-            let wait = Duration::from(deadline.since(self.now()));
+            let now = self.now();
+            let wait = self.member.next_deadline().unwrap_or(now).since(now);
+            // A worker of thousands of steps a second leaves the timer below no turn.
+            if wait == Span(0) {
+                self.tick(&outgoing);
+                continue;
+            }
             tokio::select! {
                 frame = receiver.recv() => self.on_frame(frame, &outgoing),
                 said = said.recv() => match said {
@@ -76,10 +81,7 @@ impl<'a> Driver<'a> {
                     None => break,
                 },
                 _ = &mut writer => self.feed(Input::Disconnected { cause: "cannot write".into() }, &outgoing),
-                () = tokio::time::sleep(wait) => {
-                    let (progress, activity) = self.shared.progress.sample();
-                    self.feed(Input::Progress { progress, activity }, &outgoing);
-                }
+                () = tokio::time::sleep(wait.into()) => {}
             }
         }
         drop(outgoing);
@@ -88,6 +90,11 @@ impl<'a> Driver<'a> {
         } else {
             farewell(writer, receiver).await;
         }
+    }
+
+    fn tick(&mut self, outgoing: &UnboundedSender<Said>) {
+        let (progress, activity) = self.shared.progress.sample();
+        self.feed(Input::Tick { progress, activity }, outgoing);
     }
 
     fn on_frame<E: std::error::Error>(&mut self, frame: Result<Frame, E>, outgoing: &UnboundedSender<Said>) {

@@ -125,6 +125,20 @@ impl History {
         }
     }
 
+    /// How often a slot is lost, in the mean, for an hour that it is up.
+    pub fn losses_per_hour(&self) -> f64 {
+        let (mut up, mut at, mut held, mut lost) = (self.first.clone(), 0, 0u128, 0u64);
+        let count = |up: &[bool]| up.iter().filter(|up| **up).count() as u128;
+        for flip in &self.flips {
+            held += count(&up) * u128::from(flip.at.0 - at);
+            at = flip.at.0;
+            lost += u64::from(!flip.up);
+            up[flip.slot as usize] = flip.up;
+        }
+        held += count(&up) * u128::from(self.length.0 - at);
+        if held == 0 { 0.0 } else { lost as f64 * 3_600e6 / held as f64 }
+    }
+
     /// Share of the time during which at least `slots` are up.
     pub fn availability(&self, slots: u32) -> f64 {
         let (mut up, mut at, mut held) = (self.first.clone(), 0, 0u64);
@@ -202,6 +216,12 @@ mod tests {
         assert_eq!(from(0, 100), [(0, 1, 0), (30, 0, 0), (60, 1, 1), (100, 0, 1), (100, 1, 0)]);
         assert_eq!(from(50, 90), [(0, 0, 0), (0, 1, 0), (10, 1, 1), (50, 0, 1), (50, 1, 0), (80, 0, 0)]);
         assert_eq!(from(250, 90), from(50, 90));
+    }
+
+    #[test]
+    fn losses_are_counted_by_the_hour_that_a_slot_is_up() {
+        // One loss in 30 + 40 microseconds of the two slots.
+        assert!((history().losses_per_hour() - 3_600e6 / 70.0).abs() < 1e-6);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM between two runs. During a run the run itself sees them, stops, and ends the sweep.
+//! Ctrl-C and SIGTERM for work that ends between two of its parts. A run of a job sees them by itself.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,13 +8,13 @@ use crate::codes::{self, Code};
 use crate::failure::{Failure, Result};
 
 #[derive(Debug)]
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     first: Arc<OnceLock<&'static Code>>,
 }
 
 impl Interrupts {
     /// Listens until the process ends.
-    pub(super) fn watch() -> Result<Interrupts> {
+    pub(crate) fn watch() -> Result<Interrupts> {
         let first = Arc::new(OnceLock::new());
         let failed = |error: std::io::Error| {
             Failure::new(&codes::INTERNAL, "signals cannot be listened to").caused_by(&error)
@@ -38,7 +38,7 @@ impl Interrupts {
         Ok(Interrupts { first })
     }
 
-    pub(super) fn seen(&self) -> Option<Failure> {
-        self.first.get().map(|code| Failure::new(code, "stopped between two runs"))
+    pub(crate) fn seen(&self) -> Option<&'static Code> {
+        self.first.get().copied()
     }
 }
