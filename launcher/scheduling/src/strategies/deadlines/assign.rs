@@ -97,7 +97,9 @@ impl<R: Rule> MeetDeadlines<R> {
     }
 
     fn keep_running(&mut self, state: &State, active: &[(JobIndex, PoolSet)], room: &mut Room) {
-        let running = || active.iter().map(|(index, _)| *index).filter(|index| state.job(*index).phase == Phase::Running);
+        let running = || {
+            active.iter().map(|(index, _)| *index).filter(|index| state.job(*index).phase == Phase::Running)
+        };
         for index in running().filter(|index| is_pinned(state.job(*index))) {
             if !self.wants.contains_key(&index) {
                 let want = room.keep(state, state.job(index));
@@ -141,13 +143,14 @@ impl<R: Rule> MeetDeadlines<R> {
         }
         let spot = offers_on(state, &offers, Terms::Spot);
         let cheapest_spot = spot_gang(&spot, &promise).map(|(pools, gang)| {
-            let prices = spot.iter().filter(|offer| pools.contains(offer.pool)).map(|offer| unit(offer.pool, gang));
+            let prices =
+                spot.iter().filter(|offer| pools.contains(offer.pool)).map(|offer| unit(offer.pool, gang));
             prices.fold(f64::INFINITY, f64::min)
         });
         let stays = held.is_steady() && cheapest_spot.is_none_or(|spot| here <= spot);
         let choice = match stays {
             true => Choice::Steady,
-            false => self.choose(state, index, &spot, &promise, room)?.0,
+            false => self.choose(state, index, &spot, &promise, room)?,
         };
         match (choice, held.is_steady()) {
             (Choice::Steady, true) | (Choice::Spot, false) => room.keep(state, job),
@@ -167,7 +170,8 @@ impl<R: Rule> MeetDeadlines<R> {
         let offers = self.offers(state, index, |_| true);
         let spot = offers_on(state, &offers, Terms::Spot);
         let first = promise.first();
-        let promised = first_price(&offers, &promise) * f64::from(first.gang.devices) / first.gang.rate.as_f64();
+        let promised =
+            first_price(&offers, &promise) * f64::from(first.gang.devices) / first.gang.rate.as_f64();
         let on_spot = spot_gang(&spot, &promise).map_or(f64::INFINITY, |(pools, gang)| {
             let prices = spot.iter().filter(|offer| pools.contains(offer.pool)).map(|offer| offer.price);
             prices.fold(f64::INFINITY, f64::min) * f64::from(gang.devices) / gang.rate.as_f64()
@@ -183,7 +187,7 @@ impl<R: Rule> MeetDeadlines<R> {
         if on_spot >= promised {
             return None;
         }
-        match self.choose(state, index, &spot, &promise, room)?.0 {
+        match self.choose(state, index, &spot, &promise, room)? {
             Choice::Spot => self.start_on_spot(state, index, &spot, &promise, room),
             Choice::Steady => start(&promise, room),
             Choice::Wait => None,
@@ -193,7 +197,8 @@ impl<R: Rule> MeetDeadlines<R> {
     /// Whether a gang could work for a while before what it is lent is needed; one that may not be stopped, to its end.
     fn is_worth(&self, state: &State, job: &Job, offer: &Offer, gang: Gang, room: &Room) -> bool {
         let whole = offer.over + need(state, job).time_at(gang.rate);
-        let enough = if is_unstoppable(job) { whole } else { whole.min(offer.over.saturating_mul(4) + LEAST_RUN) };
+        let enough =
+            if is_unstoppable(job) { whole } else { whole.min(offer.over.saturating_mul(4) + LEAST_RUN) };
         room.lasts(&self.book, offer.pool, gang.devices) >= enough
     }
 
@@ -204,10 +209,10 @@ impl<R: Rule> MeetDeadlines<R> {
         spot: &[Offer],
         promise: &Promise,
         room: &Room,
-    ) -> Option<(Choice, View)> {
-        let view = view(state, state.job(index), spot, promise, room)?;
+    ) -> Option<Choice> {
+        let view = view(state, index, spot, promise, room)?;
         if view.on == On::Steady && !view.may_leave_steady() {
-            return Some((Choice::Steady, view));
+            return Some(Choice::Steady);
         }
         let rates = self.availability.rates(view.spot, view.devices);
         let choice = self.rule.choose(&view, &rates);
@@ -223,7 +228,7 @@ impl<R: Rule> MeetDeadlines<R> {
         let least = Span(tolerance(state.job(index)).0 / 4).max(Span::from_millis(100));
         let next = next.map(|wait| state.now() + wait.max(least));
         self.wake = self.wake.into_iter().chain(next).min();
-        Some((choice, view))
+        Some(choice)
     }
 
     fn start_on_spot(
@@ -234,7 +239,7 @@ impl<R: Rule> MeetDeadlines<R> {
         promise: &Promise,
         room: &mut Room,
     ) -> Option<Want> {
-        let view = view(state, state.job(index), spot, promise, room)?;
+        let view = view(state, index, spot, promise, room)?;
         let pool = self.availability.best(state, &view)?;
         room.lend(pool, view.devices).then(|| in_pool(pool, view.devices))
     }
@@ -242,7 +247,8 @@ impl<R: Rule> MeetDeadlines<R> {
     /// Jobs without a promise: those that may still be in time by what is left of them, then all by submission.
     fn assign_rest(&mut self, state: &State, active: &[(JobIndex, PoolSet)], room: &mut Room) {
         let waiting = active.iter().map(|(index, _)| *index);
-        let waiting = waiting.filter(|index| !self.wants.contains_key(index) && self.book.of(*index).is_none());
+        let waiting =
+            waiting.filter(|index| !self.wants.contains_key(index) && self.book.of(*index).is_none());
         let rank = |index: JobIndex| {
             let job = state.job(index);
             let hurries = self.asking.contains(&index);
@@ -257,7 +263,9 @@ impl<R: Rule> MeetDeadlines<R> {
             }
             let job = state.job(index);
             let least = if self.elastic { job.spec.devices.min } else { job.spec.devices.requested };
-            if u64::from(least) > room.total() || job.spec.parts.is_empty() && self.too_large(state, job, least, room) {
+            if u64::from(least) > room.total()
+                || job.spec.parts.is_empty() && self.too_large(state, job, least, room)
+            {
                 continue;
             }
             let want = self.best_effort(state, index, !later, room);
@@ -268,11 +276,18 @@ impl<R: Rule> MeetDeadlines<R> {
     /// Whether a gang that could have a pool of its own finds none with room.
     fn too_large(&self, state: &State, job: &Job, least: u32, room: &Room) -> bool {
         let largest = state.fleet.pool_indices().filter(|pool| job.pools.contains(*pool));
-        let largest = largest.map(|pool| state.fleet.devices_in(PoolSet::from_iter([pool]))).max().unwrap_or(0);
+        let largest =
+            largest.map(|pool| state.fleet.devices_in(PoolSet::from_iter([pool]))).max().unwrap_or(0);
         largest >= u64::from(least) && u64::from(least) > room.most()
     }
 
-    fn best_effort(&mut self, state: &State, index: JobIndex, hurries: bool, room: &mut Room) -> Option<Want> {
+    fn best_effort(
+        &mut self,
+        state: &State,
+        index: JobIndex,
+        hurries: bool,
+        room: &mut Room,
+    ) -> Option<Want> {
         let job = state.job(index);
         let offers = self.offers(state, index, |_| true);
         if offers.is_empty() {
@@ -283,10 +298,14 @@ impl<R: Rule> MeetDeadlines<R> {
             let in_time = |gang: &&Gang| hurries && offer.over + need(state, job).time_at(gang.rate) <= time;
             let fits = |gang: &&Gang| u64::from(gang.devices) <= room.in_pool(offer.pool);
             let smallest = offer.gangs.iter().find(in_time).filter(fits);
-            let usual = || offer.gangs.iter().rev().find(|gang| gang.devices <= job.spec.devices.requested && fits(gang));
+            let usual = || {
+                offer.gangs.iter().rev().find(|gang| gang.devices <= job.spec.devices.requested && fits(gang))
+            };
             let Some(gang) = smallest.or_else(usual) else { continue };
             let is_spot = state.fleet.pool(offer.pool).terms == Terms::Spot;
-            if (is_spot || self.is_worth(state, job, offer, *gang, room)) && room.lend(offer.pool, gang.devices) {
+            if (is_spot || self.is_worth(state, job, offer, *gang, room))
+                && room.lend(offer.pool, gang.devices)
+            {
                 return Some(in_pool(offer.pool, gang.devices));
             }
         }
@@ -345,7 +364,8 @@ fn spot_gang(spot: &[Offer], promise: &Promise) -> Option<(PoolSet, Gang)> {
 }
 
 /// The job as a rule sees it; none if it may not use spot.
-fn view(state: &State, job: &Job, spot: &[Offer], promise: &Promise, room: &Room) -> Option<View> {
+fn view(state: &State, index: JobIndex, spot: &[Offer], promise: &Promise, room: &Room) -> Option<View> {
+    let job = state.job(index);
     let (pools, gang) = spot_gang(spot, promise)?;
     let (deadline, now) = (job.spec.deadline?, state.now());
     let held = Held::of(state, job);
@@ -385,4 +405,3 @@ fn view(state: &State, job: &Job, spot: &[Offer], promise: &Promise, room: &Room
 const MAX_LOOKED: usize = 64;
 /// What a start must at least lead to, beside four times what it takes.
 const LEAST_RUN: Span = Span::from_secs(60);
-

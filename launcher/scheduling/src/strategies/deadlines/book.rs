@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hcrun_protocol::time::{Span, Time};
 
 use super::calendar::Calendar;
+use super::keep::shortened;
 use super::share::{Gang, Segment, minimum};
 use crate::fleet::{PoolIndex, Terms};
 use crate::job::JobIndex;
@@ -45,12 +46,14 @@ pub(super) struct Book {
     calendars: Vec<Calendar>,
     promises: BTreeMap<JobIndex, Promise>,
     by_start: BTreeSet<(Time, JobIndex)>,
+    now: Time,
 }
 
 impl Book {
     /// Follows the fleet; true if a pool has less than was reserved of it on the understanding that it would stay.
     pub(super) fn advance(&mut self, state: &State) -> bool {
         self.calendars.resize_with(state.fleet.pools.len(), Calendar::default);
+        self.now = state.now();
         let mut shrank = false;
         for (pool, calendar) in state.fleet.pool_indices().zip(&mut self.calendars) {
             calendar.advance(state.now());
@@ -81,7 +84,11 @@ impl Book {
     pub(super) fn find(&self, offers: &[Offer], until: Time, need: Work) -> Option<Promise> {
         let found = offers.iter().filter_map(|offer| {
             let stretches = self.calendar(offer.pool).stretches(until);
-            let segments = minimum(offer.pool, &stretches, &offer.gangs, offer.over, need)?;
+            let share = |need| minimum(offer.pool, &stretches, &offer.gangs, offer.over, need);
+            // An elastic job takes a share with some time to spare, if there is one: what is near stays free for others.
+            let roomy = Some(need.scaled(ROOMY)).filter(|_| offer.gangs.len() > 1).and_then(share);
+            let roomy = roomy.and_then(|segments| shortened(&segments, need, self.now, None));
+            let segments = roomy.or_else(|| share(need))?;
             Some(Promise { cost: cost(&segments, offer.price), segments })
         });
         found.min_by(|a, b| a.cost.total_cmp(&b.cost))
@@ -107,3 +114,6 @@ pub(super) fn cost(segments: &[Segment], price: f64) -> f64 {
     let hours = |segment: &Segment| segment.to.since(segment.from).as_secs_f64() / 3_600.0;
     segments.iter().map(|segment| hours(segment) * f64::from(segment.gang.devices) * price).sum()
 }
+
+/// A roomy share could do so many times the work in the same time.
+const ROOMY: f64 = 1.25;

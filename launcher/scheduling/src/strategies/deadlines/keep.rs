@@ -66,25 +66,25 @@ pub(super) fn shortened(
     let (mut left, mut kept) = (need, Vec::new());
     for segment in segments.iter().rev().filter(|segment| segment.to > now) {
         let mut fresh = Segment { from: segment.from.max(now), ..*segment };
-        if fresh.work() >= left {
+        let begun = held.filter(|held| {
+            segment.from <= now && held.pool == segment.pool && held.devices == segment.gang.devices
+        });
+        if let Some(held) = begun {
+            // The start is behind it, or partly. It stays begun, whatever is rounded.
+            let to = segment.to.min(now + held.needs(left));
+            left = left.saturating_sub(Work::of(to.since(now).saturating_sub(held.starting), held.rate));
+            kept.push(Segment { from: now, to, over: held.starting, ..*segment });
+        } else if fresh.work() >= left {
             fresh.shorten(left);
             kept.push(fresh);
             left = Work::ZERO;
-            break;
-        }
-        let begun = held.filter(|held| {
-            segment.from <= now && held.pool == segment.pool && held.devices >= segment.gang.devices
-        });
-        let Some(held) = begun else {
+        } else {
             left = left.saturating_sub(fresh.work());
             kept.push(fresh);
-            continue;
-        };
-        // It has begun: the start is behind it, or partly.
-        let to = segment.to.min(now + held.needs(left));
-        let begun = Segment { from: now, to, over: held.starting, ..*segment };
-        left = left.saturating_sub(Work::of(to.since(now).saturating_sub(held.starting), held.rate));
-        kept.push(begun);
+        }
+        if left == Work::ZERO {
+            break;
+        }
     }
     kept.reverse();
     (left == Work::ZERO && !kept.is_empty()).then_some(kept)

@@ -269,7 +269,9 @@ impl<R: Rule> Size for MeetDeadlines<R> {
 
     fn size(&self, _state: &State, index: JobIndex, _job: &Job) -> Result<Want, &'static str> {
         let why = || match self.book.of(index) {
-            Some(_) => "devices are reserved for it in time for its deadline, and none that cost less are free",
+            Some(_) => {
+                "devices are reserved for it in time for its deadline, and none that cost less are free"
+            }
             None => "too few devices are free that no job with a deadline has reserved",
         };
         self.wants.get(&index).copied().ok_or_else(why)

@@ -17,8 +17,7 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn all(state: &State) -> Room {
-        let free: Vec<u64> =
-            state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect();
+        let free: Vec<u64> = state.fleet.pool_indices().map(|pool| state.capacity().in_pool(pool)).collect();
         Room { now: state.now(), lent: vec![0; free.len()], free }
     }
 
@@ -59,7 +58,10 @@ impl Room {
     /// Lends what a running job holds, or nothing.
     pub(super) fn keep(&mut self, state: &State, job: &Job) -> Option<Want> {
         let mut devices = vec![0u32; self.free.len()];
-        job.allocation.parts().iter().for_each(|(node, count)| devices[state.fleet.node(*node).pool.index()] += count);
+        job.allocation
+            .parts()
+            .iter()
+            .for_each(|(node, count)| devices[state.fleet.node(*node).pool.index()] += count);
         self.lend_each(&devices)
     }
 

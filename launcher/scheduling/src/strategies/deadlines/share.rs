@@ -112,13 +112,25 @@ mod tests {
         free.iter().map(stretch).collect()
     }
 
-    fn share(free: &[(u64, u64, u64)], gangs: &[(u32, f64)], over: u64, need: u64) -> Option<Vec<(u64, u64, u32)>> {
-        let gangs: Vec<Gang> =
-            gangs.iter().map(|(devices, rate)| Gang { devices: *devices, rate: Rate::from_f64(*rate) }).collect();
+    fn share(
+        free: &[(u64, u64, u64)],
+        gangs: &[(u32, f64)],
+        over: u64,
+        need: u64,
+    ) -> Option<Vec<(u64, u64, u32)>> {
+        let gangs: Vec<Gang> = gangs
+            .iter()
+            .map(|(devices, rate)| Gang { devices: *devices, rate: Rate::from_f64(*rate) })
+            .collect();
         let need = Work::taking(Span(need * HOUR));
         let segments = minimum(PoolIndex(0), &stretches(free), &gangs, Span(over * HOUR), need)?;
         let hours = |time: Time| time.0 / HOUR;
-        Some(segments.iter().map(|segment| (hours(segment.from), hours(segment.to), segment.gang.devices)).collect())
+        Some(
+            segments
+                .iter()
+                .map(|segment| (hours(segment.from), hours(segment.to), segment.gang.devices))
+                .collect(),
+        )
     }
 
     const ONE_TWO_FOUR: [(u32, f64); 3] = [(1, 1.0), (2, 1.5), (4, 2.0)];
