@@ -59,7 +59,7 @@ impl<R: Rule> MeetDeadlines<R> {
     /// Returns those that run on more than their promise, with what they have more.
     fn begin_promises(&mut self, state: &State, room: &mut Room) -> Vec<(JobIndex, u32)> {
         let now = state.now();
-        let near = now + Span(super::super::spot::GRACE.0 / 2);
+        let near = now + self.clearing + Span(super::super::spot::GRACE.0 / 2);
         let begun: Vec<JobIndex> = self
             .book
             .by_start()
@@ -81,11 +81,12 @@ impl<R: Rule> MeetDeadlines<R> {
         grown
     }
 
-    /// The beginning moves away while a job works on spot: it is not awaited to the last moment.
+    /// Whoever is on the devices has to write its checkpoint first. And the beginning moves away while a job works on spot:
+    /// it is not awaited to the last moment.
     fn ahead(&self, state: &State, index: JobIndex) -> Span {
         let job = state.job(index);
         let on_spot = Held::of(state, job).is_some_and(|held| !held.is_steady());
-        if on_spot { Span(tolerance(job).0 / 2) } else { Span(0) }
+        self.clearing + if on_spot { Span(tolerance(job).0 / 2) } else { Span(0) }
     }
 
     fn keep_grown(&mut self, index: JobIndex, extra: u32, room: &mut Room) {

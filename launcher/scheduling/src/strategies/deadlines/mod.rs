@@ -59,6 +59,11 @@ impl<R: Rule> MeetDeadlines<R> {
         }
     }
 
+    /// Whether devices are reserved for the job with which it is in time.
+    pub fn is_promised(&self, index: JobIndex) -> bool {
+        self.book.of(index).is_some()
+    }
+
     fn take_in(&mut self, state: &State) {
         for change in state.changes() {
             let job = state.job(change.job);
@@ -263,7 +268,10 @@ impl<R: Rule> Size for MeetDeadlines<R> {
         self.exchange(state);
         self.follow_spot(state);
         self.assign(state, active);
-        let next = self.book.by_start().map(|(from, _)| from).find(|from| *from > state.now());
+        let later = self.book.by_start().map(|(from, _)| from).filter(|from| *from > state.now());
+        let early =
+            |from: Time| Some(from - self.clearing).filter(|early| *early > state.now()).unwrap_or(from);
+        let next = later.take(MAX_ASKED).map(early).min();
         self.wake = self.wake.into_iter().chain(next).min();
     }
 
