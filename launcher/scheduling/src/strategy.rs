@@ -192,6 +192,11 @@ pub trait Size: fmt::Debug {
     /// now.
     fn prepare(&mut self, _state: &State, _active: &[(JobIndex, PoolSet)]) {}
 
+    /// When a joint decision may change by itself.
+    fn next_change(&self, _state: &State) -> Option<Time> {
+        None
+    }
+
     /// # Errors
     /// Why the job gets nothing now.
     fn size(&self, state: &State, index: JobIndex, job: &Job) -> Result<Want, &'static str>;

@@ -5,6 +5,7 @@ mod balanced;
 mod classes;
 mod consolidate;
 mod cost_slo;
+mod deadlines;
 mod demand;
 mod elastic;
 mod ftf;
@@ -28,6 +29,7 @@ pub use admit::{FitsFleet, FitsPool};
 pub use balanced::Balanced;
 pub use classes::ByClass;
 pub use consolidate::Consolidate;
+pub use deadlines::{LeastSlack, MeetDeadlines};
 pub use demand::{Demand, Tuning, Weight};
 pub use elastic::{LeastFitsPool, WholeNodes};
 pub use hybrid::{Candidate, Hybrid};
@@ -256,19 +258,19 @@ fn sia(name: &'static str) -> Strategy {
 const ROUND: Span = Span::from_secs(60);
 
 fn spot_greedy(name: &'static str) -> Strategy {
-    meeting_deadlines(name, spot::SpotMode::new(spot::Greedy))
+    meeting_deadlines(name, MeetDeadlines::new(spot::Greedy, false))
 }
 
 fn uniform_progress(name: &'static str) -> Strategy {
-    meeting_deadlines(name, spot::SpotMode::new(spot::UniformProgress))
+    meeting_deadlines(name, MeetDeadlines::new(spot::UniformProgress, false))
 }
 
 fn deadline(name: &'static str) -> Strategy {
-    meeting_deadlines(name, spot::SpotMode::new(spot::LeastExpectedCost::default()))
+    meeting_deadlines(name, MeetDeadlines::new(spot::LeastExpectedCost::default(), true))
 }
 
-fn meeting_deadlines(name: &'static str, mode: impl Mode + 'static) -> Strategy {
-    let stages = Stages { size: Box::new(spot::Movable), mode: Box::new(mode), ..stages(spot::LeastSlack) };
+fn meeting_deadlines(name: &'static str, size: impl Size + 'static) -> Strategy {
+    let stages = Stages { size: Box::new(size), ..stages(LeastSlack) };
     Strategy::new(name, stages, Discipline::Skip, Preemption::Never, Pace::Events)
 }
 

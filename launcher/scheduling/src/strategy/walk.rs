@@ -103,7 +103,9 @@ impl Strategy {
             Preemption::ByClass { min_runtime, .. } => self.next_victim(state, min_runtime),
             _ => None,
         };
-        let changes = [self.order.next_change(state), self.mode.next_change(state), victim];
+        let (order, size, mode) =
+            (self.order.next_change(state), self.size.next_change(state), self.mode.next_change(state));
+        let changes = [order, size, mode, victim];
         changes.into_iter().flatten().min()
     }
 

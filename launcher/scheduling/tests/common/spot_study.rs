@@ -83,10 +83,10 @@ pub(crate) fn bamboo(folder: &Path) -> Option<Vec<Source>> {
     let read = |name: &str| std::fs::read_to_string(folder.join("spot/bamboo").join(name)).ok();
     let mut sources = Vec::new();
     for (name, file, gangs) in [
-        ("p3", "p3-trace.csv", [1, 4]),
-        ("g4dn", "g4dn-trace.csv", [1, 12]),
-        ("a100", "a100x1-east1b.txt", [54, 60]),
-        ("v100", "v100x1-east1c.txt", [76, 80]),
+        ("p3", "p3-trace.csv", vec![1, 4, 24, 28]),
+        ("g4dn", "g4dn-trace.csv", vec![1, 12]),
+        ("a100", "a100x1-east1b.txt", vec![54, 60]),
+        ("v100", "v100x1-east1c.txt", vec![76, 80]),
     ] {
         let text = read(file)?;
         let history = if file.ends_with("csv") { fleet(&text) } else { counts(&text) };

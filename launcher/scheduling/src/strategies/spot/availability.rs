@@ -111,16 +111,15 @@ impl Availability {
     }
 
     /// The pool with room whose useful hour is cheapest: each loss costs one more changeover.
-    pub fn best(&self, state: &State, view: &View) -> PoolSet {
+    pub fn best(&self, state: &State, view: &View) -> Option<PoolIndex> {
         let pools = state.fleet.pool_indices().filter(|pool| view.spot_with_room.contains(*pool));
         let over = view.over_spot.as_secs_f64() / 3_600.0;
         let dear = |pool: PoolIndex| {
             let rates = self.rates(PoolSet::from_iter([pool]), view.devices);
             state.fleet.costs.weight(pool) * (1.0 + (rates.fall + rates.hit) * over)
         };
-        let best =
-            pools.map(|pool| (dear(pool), pool)).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        best.map_or(PoolSet::NONE, |(_, pool)| PoolSet::from_iter([pool]))
+        let best = pools.map(|pool| (dear(pool), pool));
+        best.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, pool)| pool)
     }
 }
 

@@ -46,7 +46,9 @@ fn lead(view: &View) -> f64 {
     done - passed * view.work.as_secs_f64() / view.window.as_secs_f64()
 }
 
-/// How far ahead of the line, in seconds of work, devices that stay are given back.
+/// How far ahead of the line, in seconds of work, devices that stay are given back. A changeover is the longer of both
+/// ways: from asking, through provisioning, to the first step.
 fn hysteresis(view: &View) -> f64 {
-    2.0 * view.over_spot.as_secs_f64() * view.work.as_secs_f64() / view.window.as_secs_f64()
+    let changeover = view.over_spot.max(view.over_steady).as_secs_f64();
+    2.0 * changeover * view.work.as_secs_f64() / view.window.as_secs_f64()
 }
