@@ -11,8 +11,8 @@ use hcrun_net::control::{ControlLink, ControlListener, Frame};
 use hcrun_net::identity::{Authority, Identity, Peer, PeerName, ThrowAwayAuthority, ZoneRoots};
 use hcrun_net::join::JoinServer;
 use hcrun_protocol::control::{
-    AssignedClass, AssignedShard, AssignedWorker, AssignedZone, Assignment, FailureReport, ToCoordinator,
-    ToWorker,
+    AssignedClass, AssignedDevice, AssignedShard, AssignedWorker, AssignedZone, Assignment, FailureReport,
+    ToCoordinator, ToWorker,
 };
 use hcrun_protocol::manifest::{Sensitivity, ShardManifest};
 use hcrun_protocol::{Generation, JobId, Rank, ShardId, SlotId, Span, ZoneId, control_codec};
@@ -75,6 +75,7 @@ fn assignment(prepared: &Prepared) -> Assignment {
     let workers = plan.placement.workers.iter().map(|worker| AssignedWorker {
         slot: worker.slot.clone(),
         zone: worker.zone.clone(),
+        device: AssignedDevice::Cpu,
         reachable: true,
     });
     let classes = plan.classes.iter().map(|class| AssignedClass {

@@ -20,10 +20,10 @@ use serde::Serialize;
 /// What is trained.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
-    pub(super) layers: usize,
-    pub(super) width: usize,
-    pub(super) heads: usize,
-    pub(super) context: usize,
+    pub(super) layers: u32,
+    pub(super) width: u32,
+    pub(super) heads: u32,
+    pub(super) context: u32,
     pub(super) vocabulary: usize,
     pub(super) sequences: usize,
     pub(super) steps: usize,
@@ -66,8 +66,12 @@ impl Shape {
         Ok(ModelSpec::new(&model, DataShape::Text { vocab: vocabulary })?)
     }
 
+    fn context(&self) -> usize {
+        self.context as usize
+    }
+
     fn tokens(&self) -> usize {
-        self.sequences * self.context
+        self.sequences * self.context()
     }
 
     /// Bytes that can be learned: each follows from the one before, most of the time.
@@ -89,8 +93,8 @@ impl Shape {
     /// product, and six for each of a head's products with the half of the keys that a token sees on average.
     fn flops_per_token(&self) -> f64 {
         let Shape { layers, width, context, vocabulary, .. } = *self;
-        let weights = layers * 12 * width * width + vocabulary * width;
-        6.0 * (weights as f64 + (layers * width * context) as f64)
+        let (layers, width, context) = (f64::from(layers), f64::from(width), f64::from(context));
+        6.0 * (layers * 12.0 * width * width + vocabulary as f64 * width + layers * width * context)
     }
 }
 
@@ -147,7 +151,7 @@ pub(super) fn measure(
     let mut model = on(device, shape, &spec)?;
     let text = shape.text();
     let batch =
-        Batch::Tokens { inputs: &text[..shape.tokens()], targets: &text[1..], context: shape.context };
+        Batch::Tokens { inputs: &text[..shape.tokens()], targets: &text[1..], context: shape.context() };
     let mut gradient = vec![0.0_f32; spec.arena_elems()];
     let (mut losses, mut passes, mut whole) = (Vec::new(), Duration::ZERO, Duration::ZERO);
     for step in 0..WARM_UP + shape.steps {
@@ -173,7 +177,7 @@ pub(super) fn measure(
     let rate = |time: Duration| (steps * shape.tokens()) as f64 / time.as_secs_f64();
     let flops_per_s = rate(whole) * shape.flops_per_token();
     Ok(Training {
-        parameters: spec.parameters(),
+        parameters: spec.profile().parameters,
         tokens_a_step: shape.tokens(),
         steps,
         first_loss: losses[0],
@@ -196,7 +200,7 @@ pub(super) fn compare(device: Rc<dyn Device>, shape: &Shape) -> anyhow::Result<(
     let (mut gradient, mut of_device) = (next.clone(), next.clone());
     let text = shape.text();
     let batch =
-        Batch::Tokens { inputs: &text[..shape.tokens()], targets: &text[1..], context: shape.context };
+        Batch::Tokens { inputs: &text[..shape.tokens()], targets: &text[1..], context: shape.context() };
     let mut first = None;
     for step in 0..shape.steps {
         let cpu = on_cpu.forward_backward(&parameters, &[batch], &mut gradient, &mut |_, _| {})?;

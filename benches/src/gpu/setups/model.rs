@@ -1,6 +1,6 @@
 //! Kernels of a model's passes, at the shapes of GPT-2's smallest model.
 
-use hcrun_kernels::device::{Address, Device};
+use hcrun_kernels::device::Address;
 use hcrun_kernels::launch;
 
 use super::{Launcher, Memory, Setup};
