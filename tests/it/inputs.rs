@@ -299,7 +299,7 @@ impl Drop for Disk {
 }
 
 #[track_caller]
-fn assert_answer(name: &str, ended: &Ended, exit: i32, code: &str, words: &[&str]) {
+pub(crate) fn assert_answer(name: &str, ended: &Ended, exit: i32, code: &str, words: &[&str]) {
     if let Some(missing) = complaint(ended, exit, code, words) {
         panic!("{name}: {missing}: {ended}");
     }

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use clap_complete::Shell;
+use hcrun_engine::compress::{Bits, Share};
 use hcrun_protocol::ShardId;
 use hcrun_protocol::ZoneId;
 use hcrun_scheduling::job::Class;
@@ -60,6 +62,8 @@ pub enum Verb {
     Resume(ResumeArgs),
     /// Use the model of a run on a file
     Predict(PredictArgs),
+    /// Make the model of a run smaller, and say what that costs in accuracy
+    Compress(CompressArgs),
     /// Write report.html of a run
     Report(RunName),
     /// Rehearse a trace of jobs under strategies, and print one row of figures for each
@@ -295,10 +299,52 @@ pub struct ResumeArgs {
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A run directory, its name, or `latest`
+    /// A run directory, its name, `latest`, or the folder of a checkpoint, compressed or not
     pub run: String,
     /// A CSV file with the columns of the training data, or a text
     pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("how").required(true).multiple(true).args(["quantize", "prune"])))]
+pub struct CompressArgs {
+    /// A run directory, its name, `latest`, or the folder of a checkpoint
+    pub run: String,
+    /// Round the weights of matrices to so many bits, with a scale for each block of them
+    #[arg(long, value_name = "int8|int4", value_parser = bits())]
+    pub quantize: Option<Bits>,
+    /// Make this share of each matrix's weights zero, the smallest magnitudes first: above 0, below 1
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub prune: Option<Share>,
+    /// The folder to write; it must not exist or be empty [default: beside the checkpoint, named for what was done]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Also evaluate on this shard, which is not public; to be named by who may read it, where it may be (may be
+    /// repeated). The file is the job's unless PATH says where it is here
+    #[arg(long, value_name = "SHARD[=PATH]")]
+    pub data: Vec<String>,
+    /// Evaluate on at most so many held-out rows (windows of a text), shards in proportion
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Option<u64>,
+    /// Write nothing if the accuracy falls by more points than this (RMSE: rises by more percent)
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    pub tolerance: Option<f64>,
+}
+
+fn bits() -> impl TypedValueParser<Value = Bits> {
+    let name = |bits: Bits| bits.name();
+    PossibleValuesParser::new([Bits::Int8, Bits::Int4].map(name))
+        .map(|text| if text == Bits::Int8.name() { Bits::Int8 } else { Bits::Int4 })
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let share = text.parse().ok().and_then(Share::new);
+    share.ok_or_else(|| "a share is a number above 0 and below 1, such as 0.5".to_owned())
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    let points = text.parse().ok().filter(|points: &f64| points.is_finite() && *points >= 0.0);
+    points.ok_or_else(|| "points are a number from 0, such as 0.5".to_owned())
 }
 
 /// What is simulated: the same for `simulate` and `compare`.

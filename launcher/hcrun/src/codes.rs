@@ -268,6 +268,20 @@ codes! {
         "A file that the command was asked for, or its standard output, cannot be opened, or not all of it could be \
          written. An old file is as it was.",
         "name a file in a directory that exists and may be written, on a disk with room";
+    CHECKPOINT_COMPRESSED "HC2031" Usage
+        "a compressed checkpoint cannot be trained on",
+        "Its weights are rounded or cut and it has no state of the optimizer, so neither training nor another \
+         compression goes on from it. `hcrun predict` uses it as it is.",
+        "use the checkpoint that it was made of: `hcrun resume RUN`, `hcrun compress RUN`";
+    COMPRESSION_TOLERANCE "HC2032" Usage
+        "the compressed model is worse than allowed",
+        "On held-out rows its accuracy fell, or its error rose, by more than --tolerance allows, or there were no rows \
+         to tell. Nothing was written.",
+        "try --quantize int8, a smaller share to --prune, or a larger --tolerance";
+    WEIGHTS_UNUSABLE "HC2033" Usage
+        "the model has weights that are no numbers",
+        "A weight is infinite or not a number, as after a training that diverged; rounding it would hide that.",
+        "train again with a smaller train.learning_rate or with train.clip, and compress that";
 
     JOIN_DEADLINE "HC3001" Deadline
         "not all workers joined in time",
@@ -338,6 +352,11 @@ codes! {
         "a file with secrets can be read by others",
         "Join bundles and keys must belong to this user and be readable by nobody else.",
         "run `chmod 600 FILE`";
+    SHARDS_APART "HC6007" Refused
+        "no zone may hold these shards together",
+        "Each of the shards named may be opened in some zone, but there is none that may hold all of them, so no \
+         process may either.",
+        "name the shards of one zone at a time";
 
     INTERNAL "HC7001" Internal
         "an error inside hcrun",

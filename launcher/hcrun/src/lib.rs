@@ -7,6 +7,7 @@ pub mod cli;
 pub mod cluster_file;
 pub mod codes;
 pub mod commands;
+mod compress;
 pub mod control_socket;
 mod driver;
 pub mod failure;

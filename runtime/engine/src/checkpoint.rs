@@ -7,8 +7,12 @@
 //! any instant there is one that loads, or the one before it. Folders that do not load are passed over,
 //! with the reason.
 //!
+//! A compressed checkpoint has the same files but those of the optimizer, packed weights in `model.safetensors`, and
+//! in its manifest how they are packed. Predictions are made with it; training does not go on from it.
+//!
 //! The folder belongs to one process at a time: the run's lock sees to that.
 
+mod compressed;
 mod description;
 mod files;
 mod folder;
@@ -17,11 +21,13 @@ mod manifest;
 mod tensors;
 mod write;
 
+pub use compressed::{Compression, Encoding, PackedEntry};
 pub use description::{DescriptionError, ModelDescription};
-pub use load::{Found, LoadError, Skipped, latest_good, load};
+pub use folder::MODEL as MODEL_FILE;
+pub use load::{Found, LoadError, Skipped, is_checkpoint, latest_good, load, load_model};
 pub use manifest::{CHECKPOINT_SCHEMA, FileEntry, Manifest, Meta, WorkerPlace};
 pub use tensors::TensorError;
-pub use write::{WriteError, Written, write};
+pub use write::{WriteError, Written, write, write_compressed};
 
 use crate::data::Statistics;
 
@@ -41,6 +47,16 @@ impl Checkpoint {
     pub fn statistics(&self) -> Option<&Statistics> {
         self.model.statistics.as_ref()
     }
+}
+
+/// What a checkpoint holds for a prediction, in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainedModel {
+    pub meta: Meta,
+    pub model: ModelDescription,
+    /// The whole arena, with its padding; restored if the checkpoint is compressed.
+    pub params: Vec<f32>,
+    pub compression: Option<Compression>,
 }
 
 /// Checkpoints that are kept unless the caller says otherwise: the newest, and two to fall back to.

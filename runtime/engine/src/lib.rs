@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod clip;
+pub mod compress;
 pub mod data;
 pub mod device;
 mod graph;

@@ -4,6 +4,7 @@ mod cancel;
 mod choose;
 mod compare;
 mod completions;
+mod compress;
 mod doctor;
 mod explain;
 mod init;
@@ -24,6 +25,7 @@ mod simulate;
 mod status;
 mod stop;
 mod submit;
+mod trained;
 mod up;
 mod why;
 mod worker;
@@ -44,6 +46,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Compare(args) => return compare::compare(&args, output),
         Verb::Resume(args) => return resume::resume(&args, &global, output),
         Verb::Predict(args) => predict::predict(&args, &global, output),
+        Verb::Compress(args) => compress::compress(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
         Verb::Keep(args) => keep::keep(&args),
         Verb::ProbeGpu => probe_gpu::probe_gpu(output),

@@ -1,11 +1,11 @@
-//! `hcrun predict`: the model of a run on rows or a text that it has not seen.
+//! `hcrun predict`: a trained model on rows or a text that it has not seen.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
 use hcrun_engine::batch::{Batch, Inputs};
-use hcrun_engine::checkpoint::{Checkpoint, ModelDescription};
+use hcrun_engine::checkpoint::{ModelDescription, TrainedModel};
 use hcrun_engine::data::Statistics;
 use hcrun_engine::data::predict::features;
 use hcrun_engine::data::schema::{Schema, Target};
@@ -14,12 +14,11 @@ use hcrun_protocol::Prng;
 use hcrun_protocol::job;
 use serde::Serialize;
 
-use super::resume::newest_checkpoint;
+use super::trained;
 use crate::cli::{Global, PredictArgs};
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
-use crate::run_dir::RunDir;
 use crate::settings::read_bounded;
 
 /// What predict answers.
@@ -58,34 +57,32 @@ const TEMPERATURE: f64 = 0.7;
 const BATCH: usize = 64;
 
 pub(crate) fn predict(args: &PredictArgs, global: &Global, output: &Output) -> Result<()> {
-    let dir = RunDir::open(&global.runs_dir, &args.run)?;
-    let checkpoint = newest_checkpoint(&dir, output)?.checkpoint;
+    let trained = trained::find(&global.runs_dir, &args.run, output)?.model;
     let bytes = read_bounded(&args.file, MAX_INPUT_BYTES).map_err(|cause| {
         Failure::new(&codes::FILE_UNREADABLE, "cannot read the file to predict")
             .at(args.file.display().to_string())
             .because(cause)
     })?;
-    let prediction = of_bytes(&checkpoint, &args.file, &bytes)?;
+    let prediction = of_bytes(&trained, &args.file, &bytes)?;
     output.answer(&prediction, || words(&prediction));
     Ok(())
 }
 
-fn of_bytes(checkpoint: &Checkpoint, path: &Path, bytes: &[u8]) -> Result<Prediction> {
-    let description = &checkpoint.model;
+fn of_bytes(trained: &TrainedModel, path: &Path, bytes: &[u8]) -> Result<Prediction> {
+    let description = &trained.model;
     let spec = description.spec().map_err(|error| unusable(path, &error))?;
     let mut model = Model::new(spec, BATCH);
-    let steps = checkpoint.meta.step.0;
+    let steps = trained.meta.step.0;
     match (&description.schema, &description.statistics) {
         (Some(schema), Some(statistics)) => {
             let name = path.display().to_string();
             let features =
                 features(schema, statistics, &name, bytes).map_err(|error| unusable(path, &error))?;
             let inputs = Inputs::Rows { features: &features };
-            let outputs =
-                model.predict(&checkpoint.params, inputs).map_err(|error| unusable(path, &error))?;
+            let outputs = model.predict(&trained.params, inputs).map_err(|error| unusable(path, &error))?;
             Ok(of_rows(schema, statistics, steps, outputs))
         }
-        _ => of_text(&mut model, description, checkpoint, path, bytes),
+        _ => of_text(&mut model, description, trained, path, bytes),
     }
 }
 
@@ -119,7 +116,7 @@ fn of_rows(schema: &Schema, statistics: &Statistics, steps: u64, outputs: Vec<f3
 fn of_text(
     model: &mut Model<f32>,
     description: &ModelDescription,
-    checkpoint: &Checkpoint,
+    trained: &TrainedModel,
     path: &Path,
     bytes: &[u8],
 ) -> Result<Prediction> {
@@ -132,7 +129,7 @@ fn of_text(
             .at(path.display().to_string())
             .hint("give at least one byte to go on from"));
     }
-    let params = &checkpoint.params;
+    let params = &trained.params;
     let fail = |error: hcrun_engine::batch::BatchError| unusable(path, &error);
     let (mut loss_sum, mut weight) = (0.0, 0.0);
     let whole = (bytes.len() - 1) / context * context;
@@ -148,7 +145,7 @@ fn of_text(
     }
     let mut text = bytes[bytes.len().saturating_sub(context)..].to_vec();
     let given = text.len();
-    let mut prng = Prng::new(checkpoint.meta.seed);
+    let mut prng = Prng::new(trained.meta.seed);
     let mut next = Vec::new();
     for produced in 0..CONTINUATION_BYTES {
         let window = &text[text.len().saturating_sub(context)..];
@@ -161,7 +158,7 @@ fn of_text(
         text.push(draw(last, &mut prng));
     }
     Ok(Prediction::Text {
-        steps: checkpoint.meta.step.0,
+        steps: trained.meta.step.0,
         loss: (weight > 0.0).then(|| loss_sum / weight),
         continuation: String::from_utf8_lossy(&text[given..]).into_owned(),
         next,

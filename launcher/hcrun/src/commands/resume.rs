@@ -10,6 +10,7 @@ use hcrun_protocol::manifest::Sensitivity;
 use hcrun_protocol::placement::PlacedShard;
 use serde_json::Value;
 
+use super::trained;
 use crate::cli::{Global, ResumeArgs};
 use crate::codes;
 use crate::failure::{Failure, Result};
@@ -30,6 +31,7 @@ const MAY_CHANGE: [&str; 6] = [
 
 pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Result<ExitCode> {
     run::die_with(args.serve.parent)?;
+    trained::refuse_compressed(&global.runs_dir, &args.run.run)?;
     let dir = RunDir::open(&global.runs_dir, &args.run.run)?.lock_soon()?;
     let found = newest_checkpoint(&dir, output)?;
     let prepared = prepare::prepare_run(&dir, &args.set)?;
@@ -51,11 +53,13 @@ pub(crate) fn resume(args: &ResumeArgs, global: &Global, output: &Output) -> Res
 pub(super) fn newest_checkpoint(dir: &RunDir, output: &Output) -> Result<Found> {
     let folder = dir.file(files::CHECKPOINTS);
     let found = checkpoint::latest_good(&folder).map_err(|error| {
-        let code = match error {
-            LoadError::Newer { .. } => &codes::CHECKPOINT_NEWER,
-            _ => &codes::CHECKPOINT_MISSING,
+        let newest = match &error {
+            LoadError::NoneGood { skipped, .. } => skipped.first().map_or(&error, |skipped| &skipped.reason),
+            error => error,
         };
-        Failure::new(code, "no checkpoint can be used").at(folder.display().to_string()).caused_by(&error)
+        Failure::new(trained::code(newest), "no checkpoint can be used")
+            .at(folder.display().to_string())
+            .caused_by(&error)
     })?;
     for skipped in &found.skipped {
         output.warn(&format!("{}; using {} instead", skipped.reason, found.path.display()));

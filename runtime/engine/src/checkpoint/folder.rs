@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hcrun_protocol::Step;
 
-pub(super) const MODEL: &str = "model.safetensors";
+pub const MODEL: &str = "model.safetensors";
 pub(super) const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) const DESCRIPTION: &str = "model.json";
 pub(super) const MANIFEST: &str = "MANIFEST.json";

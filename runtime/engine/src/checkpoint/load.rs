@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use hcrun_protocol::job::Job;
 use hcrun_protocol::manifest::sha256_hex;
+use hcrun_protocol::model::ModelProfile;
 
-use super::Checkpoint;
+use super::compressed;
 use super::description::ModelDescription;
 use super::folder::{self, Kind};
 use super::manifest::{CHECKPOINT_SCHEMA, Manifest, SealError};
 use super::tensors::{TensorError, decode_arenas, decode_segments};
+use super::{Checkpoint, TrainedModel};
 use crate::optimizer::state_names;
 
 /// Why a checkpoint cannot be used.
@@ -44,6 +46,11 @@ pub enum LoadError {
         #[source]
         source: TensorError,
     },
+    #[error(
+        "checkpoint {} is compressed: its weights are rounded and it has no state of the optimizer, so training \
+         cannot go on from it", path.display()
+    )]
+    Compressed { path: PathBuf },
     #[error("checkpoint {} is of {found} steps: the folder was renamed", path.display())]
     Renamed { path: PathBuf, found: u64 },
     #[error("{} cannot be listed", path.display())]
@@ -102,32 +109,33 @@ pub fn latest_good(root: &Path) -> Result<Found, LoadError> {
     }
 }
 
-/// Reads one checkpoint folder; every byte is checked against its manifest.
+/// Reads one checkpoint folder to go on from; every byte is checked against its manifest.
 pub fn load(path: &Path) -> Result<Checkpoint, LoadError> {
     let reader = Reader { path };
     let manifest = reader.manifest()?;
-    let malformed = |file: &str, reason: String| reader.malformed(file, reason);
-
-    let job = &manifest.meta.job;
-    if sha256_hex(job.as_bytes()) != manifest.meta.job_digest {
-        return Err(malformed(folder::MANIFEST, "the job does not have the digest stated".to_owned()));
+    if manifest.compression.is_some() {
+        return Err(LoadError::Compressed { path: path.to_owned() });
     }
-    let job: Job =
-        serde_json::from_str(job).map_err(|error| malformed(folder::MANIFEST, error.to_string()))?;
-
-    let description = reader.checked(&manifest, folder::DESCRIPTION)?;
-    let model: ModelDescription = serde_json::from_slice(&description)
-        .map_err(|error| malformed(folder::DESCRIPTION, error.to_string()))?;
-    let spec = model.check().map_err(|error| malformed(folder::DESCRIPTION, error.to_string()))?;
-    let profile = spec.profile();
-
-    let bytes = reader.checked(&manifest, folder::MODEL)?;
-    let params = decode_segments(&bytes, &profile.segments, profile.arena_elems)
-        .map_err(|source| reader.tensors(folder::MODEL, source))?;
+    let (job, model, profile) = reader.described(&manifest)?;
+    let params = reader.params(&manifest, &profile)?;
     let bytes = reader.checked(&manifest, folder::OPTIMIZER)?;
     let optimizer = decode_arenas(&bytes, state_names(job.train.optimizer), profile.arena_elems)
         .map_err(|source| reader.tensors(folder::OPTIMIZER, source))?;
     Ok(Checkpoint { meta: manifest.meta, model, params, optimizer })
+}
+
+/// Reads the model of one checkpoint folder, compressed or not, as a prediction needs it.
+pub fn load_model(path: &Path) -> Result<TrainedModel, LoadError> {
+    let reader = Reader { path };
+    let manifest = reader.manifest()?;
+    let (_, model, profile) = reader.described(&manifest)?;
+    let params = reader.params(&manifest, &profile)?;
+    Ok(TrainedModel { meta: manifest.meta, model, params, compression: manifest.compression })
+}
+
+/// Whether a folder is, or was to be, a checkpoint, compressed or not.
+pub fn is_checkpoint(path: &Path) -> bool {
+    [folder::MANIFEST, folder::MODEL].iter().any(|file| path.join(file).is_file())
 }
 
 struct Reader<'a> {
@@ -145,6 +153,33 @@ impl Reader<'_> {
             SealError::Newer(found) => LoadError::Newer { path: path(), found, supported: CHECKPOINT_SCHEMA },
             other => LoadError::Malformed { path: path(), file: file(), reason: other.to_string() },
         })
+    }
+
+    /// The job as it ran, and the model.
+    fn described(&self, manifest: &Manifest) -> Result<(Job, ModelDescription, ModelProfile), LoadError> {
+        let job = &manifest.meta.job;
+        if sha256_hex(job.as_bytes()) != manifest.meta.job_digest {
+            let reason = "the job does not have the digest stated".to_owned();
+            return Err(self.malformed(folder::MANIFEST, reason));
+        }
+        let job: Job =
+            serde_json::from_str(job).map_err(|error| self.malformed(folder::MANIFEST, error.to_string()))?;
+        let description = self.checked(manifest, folder::DESCRIPTION)?;
+        let model: ModelDescription = serde_json::from_slice(&description)
+            .map_err(|error| self.malformed(folder::DESCRIPTION, error.to_string()))?;
+        let spec = model.check().map_err(|error| self.malformed(folder::DESCRIPTION, error.to_string()))?;
+        Ok((job, model, spec.profile()))
+    }
+
+    /// The arena, restored if it is compressed.
+    fn params(&self, manifest: &Manifest, profile: &ModelProfile) -> Result<Vec<f32>, LoadError> {
+        let bytes = self.checked(manifest, folder::MODEL)?;
+        let (segments, elems) = (&profile.segments, profile.arena_elems);
+        match &manifest.compression {
+            None => decode_segments(&bytes, segments, elems),
+            Some(compression) => compressed::decode(&bytes, compression, segments, elems),
+        }
+        .map_err(|source| self.tensors(folder::MODEL, source))
     }
 
     /// A file, exactly as the manifest describes it.

@@ -8,8 +8,13 @@ use hcrun_protocol::placement::Placement;
 use hcrun_protocol::{Rank, Step, ZoneId};
 use serde::{Deserialize, Serialize};
 
+use super::compressed::Compression;
+
 /// Version of the files. A program reads its own and older ones.
-pub const CHECKPOINT_SCHEMA: u32 = 1;
+pub const CHECKPOINT_SCHEMA: u32 = 2;
+
+/// Of a checkpoint that is not compressed, so that programs of before compression read it.
+const PLAIN_SCHEMA: u32 = 1;
 
 /// What a checkpoint belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +95,9 @@ pub struct Manifest {
     pub parent: Option<String>,
     /// By file name.
     pub files: BTreeMap<String, FileEntry>,
+    /// How the matrices are packed; only of a compressed checkpoint, whose parent is the one it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 /// The file: the manifest, and a digest of it, so that a changed step or job is found too.
@@ -120,7 +128,8 @@ pub(super) enum SealError {
 
 impl Manifest {
     pub(super) fn seal(self) -> Vec<u8> {
-        let sealed = Sealed { schema: CHECKPOINT_SCHEMA, sha256: self.digest(), manifest: self };
+        let schema = if self.compression.is_some() { CHECKPOINT_SCHEMA } else { PLAIN_SCHEMA };
+        let sealed = Sealed { schema, sha256: self.digest(), manifest: self };
         let mut text = serde_json::to_vec_pretty(&sealed).expect("names and numbers");
         text.push(b'\n');
         text

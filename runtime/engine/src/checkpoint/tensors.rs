@@ -1,4 +1,4 @@
-//! Arenas as safetensors files: the one place that knows the format.
+//! Arenas as safetensors files: this and `compressed` know the format.
 
 use hcrun_protocol::model::Segment;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -12,8 +12,10 @@ pub enum TensorError {
     Missing(String),
     #[error("{got} tensors, {expected} expected")]
     Count { got: usize, expected: usize },
-    #[error("tensor `{name}` is {dtype} {shape:?}, expected F32 {expected:?}")]
-    Shape { name: String, dtype: String, shape: Vec<usize>, expected: Vec<usize> },
+    #[error("tensor `{name}` is {found}, expected {expected}")]
+    Shape { name: String, found: String, expected: String },
+    #[error("tensor `{name}` is packed wrongly: {reason}")]
+    Packed { name: String, reason: String },
 }
 
 /// The segments of an arena as tensors of their own. The padding is zero and not stored.
@@ -21,7 +23,12 @@ pub(super) fn encode_segments(segments: &[Segment], arena: &[f32]) -> Vec<u8> {
     let bytes = to_bytes(arena);
     let tensor = |segment: &Segment| {
         let range = segment.offset * 4..(segment.offset + segment.elems()) * 4;
-        (segment.name.clone(), segment.shape.clone(), &bytes[range])
+        Tensor {
+            name: segment.name.clone(),
+            dtype: Dtype::F32,
+            shape: segment.shape.clone(),
+            bytes: &bytes[range],
+        }
     };
     encode(segments.iter().map(tensor))
 }
@@ -29,9 +36,13 @@ pub(super) fn encode_segments(segments: &[Segment], arena: &[f32]) -> Vec<u8> {
 /// Whole arenas by name.
 pub(super) fn encode_arenas(arenas: &[(String, Vec<f32>)]) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = arenas.iter().map(|(_, arena)| to_bytes(arena)).collect();
-    encode(
-        arenas.iter().zip(&bytes).map(|((name, arena), bytes)| (name.clone(), vec![arena.len()], &bytes[..])),
-    )
+    let tensors = arenas.iter().zip(&bytes).map(|((name, arena), bytes)| Tensor {
+        name: name.clone(),
+        dtype: Dtype::F32,
+        shape: vec![arena.len()],
+        bytes,
+    });
+    encode(tensors)
 }
 
 pub(super) fn decode_segments(
@@ -39,8 +50,7 @@ pub(super) fn decode_segments(
     segments: &[Segment],
     arena_elems: usize,
 ) -> Result<Vec<f32>, TensorError> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(format)?;
-    check_count(&tensors, segments.len())?;
+    let tensors = open(bytes, segments.len())?;
     let mut arena = vec![0.0; arena_elems];
     for segment in segments {
         let values = &mut arena[segment.offset..segment.offset + segment.elems()];
@@ -55,8 +65,7 @@ pub(super) fn decode_arenas(
     names: &[&str],
     arena_elems: usize,
 ) -> Result<Vec<(String, Vec<f32>)>, TensorError> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(format)?;
-    check_count(&tensors, names.len())?;
+    let tensors = open(bytes, names.len())?;
     let arena = |name: &&str| {
         let mut values = vec![0.0; arena_elems];
         copy(&tensors, name, &[arena_elems], &mut values)?;
@@ -65,40 +74,59 @@ pub(super) fn decode_arenas(
     names.iter().map(arena).collect()
 }
 
-fn encode<'a>(tensors: impl Iterator<Item = (String, Vec<usize>, &'a [u8])>) -> Vec<u8> {
-    let views = tensors.map(|(name, shape, bytes)| {
-        (name, TensorView::new(Dtype::F32, shape, bytes).expect("a range has its shape's length"))
+/// A tensor as a file holds it.
+pub(super) struct Tensor<'a> {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    pub(super) bytes: &'a [u8],
+}
+
+pub(super) fn encode<'a>(tensors: impl Iterator<Item = Tensor<'a>>) -> Vec<u8> {
+    let views = tensors.map(|Tensor { name, dtype, shape, bytes }| {
+        (name, TensorView::new(dtype, shape, bytes).expect("bytes have their shape's length"))
     });
     // `format` is what PyTorch's own files state; some readers ask for it.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     safetensors::serialize(views, Some(metadata)).expect("names are distinct and lengths fit")
 }
 
-fn check_count(tensors: &SafeTensors<'_>, expected: usize) -> Result<(), TensorError> {
+/// A file of exactly so many tensors.
+pub(super) fn open(bytes: &[u8], expected: usize) -> Result<SafeTensors<'_>, TensorError> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| TensorError::Format(error.to_string()))?;
     let got = tensors.len();
-    if got == expected { Ok(()) } else { Err(TensorError::Count { got, expected }) }
+    if got == expected { Ok(tensors) } else { Err(TensorError::Count { got, expected }) }
+}
+
+/// The bytes of a tensor of this type and shape.
+pub(super) fn view<'a>(
+    tensors: &SafeTensors<'a>,
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+) -> Result<&'a [u8], TensorError> {
+    let tensor = tensors.tensor(name).map_err(|_| TensorError::Missing(name.to_owned()))?;
+    if tensor.dtype() != dtype || tensor.shape() != shape {
+        return Err(TensorError::Shape {
+            name: name.to_owned(),
+            found: format!("{} {:?}", tensor.dtype(), tensor.shape()),
+            expected: format!("{dtype} {shape:?}"),
+        });
+    }
+    Ok(tensor.data())
 }
 
 fn copy(tensors: &SafeTensors<'_>, name: &str, shape: &[usize], out: &mut [f32]) -> Result<(), TensorError> {
-    let tensor = tensors.tensor(name).map_err(|_| TensorError::Missing(name.to_owned()))?;
-    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-        return Err(TensorError::Shape {
-            name: name.to_owned(),
-            dtype: tensor.dtype().to_string(),
-            shape: tensor.shape().to_vec(),
-            expected: shape.to_vec(),
-        });
-    }
-    for (value, bytes) in out.iter_mut().zip(tensor.data().as_chunks().0) {
-        *value = f32::from_le_bytes(*bytes);
-    }
+    from_bytes(view(tensors, name, Dtype::F32, shape)?, out);
     Ok(())
 }
 
-fn to_bytes(arena: &[f32]) -> Vec<u8> {
-    arena.iter().flat_map(|value| value.to_le_bytes()).collect()
+pub(super) fn to_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn format(error: safetensors::SafeTensorError) -> TensorError {
-    TensorError::Format(error.to_string())
+pub(super) fn from_bytes(bytes: &[u8], out: &mut [f32]) {
+    for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *value = f32::from_le_bytes(*bytes);
+    }
 }

@@ -1,3 +1,5 @@
+mod compressed;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -174,9 +176,9 @@ fn a_relabelled_step_and_a_newer_schema_are_refused() {
     });
     assert!(relabelled.contains("does not have the digest"), "{relabelled}");
     let newer = damaged("MANIFEST.json", |path| {
-        fs::write(path, r#"{"schema": 2, "anything": "else"}"#).unwrap();
+        fs::write(path, r#"{"schema": 3, "anything": "else"}"#).unwrap();
     });
-    assert!(newer.contains("written by a newer hcrun (schema 2, this one reads up to 1)"), "{newer}");
+    assert!(newer.contains("written by a newer hcrun (schema 3, this one reads up to 2)"), "{newer}");
 
     let folder = tempfile::tempdir().unwrap();
     let written = write(folder.path(), &checkpoint(1), KEEP).unwrap().path;

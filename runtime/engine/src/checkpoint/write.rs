@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use hcrun_protocol::Step;
 
 use super::Checkpoint;
-use super::description::DescriptionError;
+use super::compressed;
+use super::description::{DescriptionError, ModelDescription};
 use super::files::{Disk, Files};
 use super::folder::{self, Entry, Kind};
-use super::manifest::{FileEntry, Manifest};
+use super::manifest::{FileEntry, Manifest, Meta};
 use super::tensors::{encode_arenas, encode_segments};
+use crate::compress::{Packed, Settings};
 
 /// Why there is no new checkpoint. Those before it are untouched.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,62 @@ pub fn write(root: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<Writte
     write_with(&mut Disk, root, checkpoint, keep)
 }
 
+/// Writes a compressed checkpoint as the folder `out`, made of the checkpoint `source`.
+///
+/// When it returns, the whole of it is on the disk; before, there is nothing of this name. An `out` that exists is
+/// kept unless it is an empty folder.
+pub fn write_compressed(
+    out: &Path,
+    source: &Path,
+    meta: &Meta,
+    model: &ModelDescription,
+    packed: &[Packed],
+    settings: &Settings,
+) -> Result<Written, WriteError> {
+    write_compressed_with(&mut Disk, out, source, meta, model, packed, settings)
+}
+
+pub(super) fn write_compressed_with(
+    files: &mut dyn Files,
+    out: &Path,
+    source: &Path,
+    meta: &Meta,
+    model: &ModelDescription,
+    packed: &[Packed],
+    settings: &Settings,
+) -> Result<Written, WriteError> {
+    model.check()?;
+    let (tensors, compression) = compressed::encode(packed, settings);
+    let contents = vec![(folder::MODEL, tensors), (folder::DESCRIPTION, describe(model))];
+    let bytes = contents.iter().map(|(_, content)| content.len() as u64).sum();
+    let root = match out.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut temporary = out.as_os_str().to_owned();
+    temporary.push(format!(".tmp-{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let mut writer = Writer { files, root, step: meta.step, bytes };
+    let manifest = Manifest {
+        meta: meta.clone(),
+        parent: manifest_digest(source),
+        files: BTreeMap::new(),
+        compression: Some(compression),
+    };
+    let stored = writer.store(&temporary, contents, manifest).and_then(|()| {
+        // Takes the place of an empty folder, and of no other.
+        writer.apply("renaming", &temporary, |files, path| files.rename(path, out))?;
+        writer.apply("syncing", root, |files, path| files.sync(path))
+    });
+    if let Err(error) = stored {
+        if temporary.is_dir() {
+            let _ = writer.files.remove_folder(&temporary);
+        }
+        return Err(error);
+    }
+    Ok(Written { path: out.to_owned(), bytes })
+}
+
 pub(super) fn write_with(
     files: &mut dyn Files,
     root: &Path,
@@ -64,7 +122,13 @@ pub(super) fn write_with(
     let mut writer = Writer { files, root, step, bytes };
     writer.sweep();
     let temporary = folder::temporary(root, step, &std::process::id().to_string());
-    let stored = writer.store(&temporary, contents, checkpoint);
+    let manifest = Manifest {
+        meta: checkpoint.meta.clone(),
+        parent: writer.parent(),
+        files: BTreeMap::new(),
+        compression: None,
+    };
+    let stored = writer.store(&temporary, contents, manifest);
     if let Err(error) = stored.and_then(|()| writer.publish(&temporary)) {
         if temporary.is_dir() {
             // As far as it goes: what stays behind is swept by the next write.
@@ -85,14 +149,22 @@ fn contents(checkpoint: &Checkpoint) -> Result<Vec<(&'static str, Vec<u8>)>, Wri
     if let Some((name, got)) = [parameters].into_iter().chain(states).find(|(_, got)| *got != expected) {
         return Err(WriteError::Length { name: name.to_owned(), got, expected });
     }
-    let mut description =
-        serde_json::to_vec_pretty(&checkpoint.model).expect("string keys and finite numbers: check");
-    description.push(b'\n');
     Ok(vec![
         (folder::MODEL, encode_segments(&profile.segments, &checkpoint.params)),
         (folder::OPTIMIZER, encode_arenas(&checkpoint.optimizer)),
-        (folder::DESCRIPTION, description),
+        (folder::DESCRIPTION, describe(&checkpoint.model)),
     ])
+}
+
+fn describe(model: &ModelDescription) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(model).expect("string keys and finite numbers: check");
+    text.push(b'\n');
+    text
+}
+
+fn manifest_digest(checkpoint: &Path) -> Option<String> {
+    let text = fs::read(checkpoint.join(folder::MANIFEST)).ok()?;
+    Some(Manifest::open(&text).ok()?.digest())
 }
 
 struct Writer<'a> {
@@ -108,18 +180,16 @@ impl Writer<'_> {
         &mut self,
         temporary: &Path,
         contents: Vec<(&'static str, Vec<u8>)>,
-        checkpoint: &Checkpoint,
+        mut manifest: Manifest,
     ) -> Result<(), WriteError> {
         if !self.root.is_dir() {
             self.apply("creating", self.root, |files, path| files.create_folder(path))?;
         }
         self.apply("creating", temporary, |files, path| files.create_folder(path))?;
-        let mut entries = BTreeMap::new();
         for (name, content) in contents {
-            entries.insert(name.to_owned(), FileEntry::of(&content));
+            manifest.files.insert(name.to_owned(), FileEntry::of(&content));
             self.write_synced(&temporary.join(name), &content)?;
         }
-        let manifest = Manifest { meta: checkpoint.meta.clone(), parent: self.parent(), files: entries };
         self.write_synced(&temporary.join(folder::MANIFEST), &manifest.seal())?;
         self.apply("syncing", temporary, |files, path| files.sync(path))
     }
@@ -174,8 +244,7 @@ impl Writer<'_> {
 
     fn parent(&self) -> Option<String> {
         let newest = self.entries().into_iter().find(|entry| entry.kind == Kind::Whole)?;
-        let text = fs::read(newest.path.join(folder::MANIFEST)).ok()?;
-        Some(Manifest::open(&text).ok()?.digest())
+        manifest_digest(&newest.path)
     }
 
     fn entries(&self) -> Vec<Entry> {
