@@ -14,6 +14,7 @@ pub mod job_file;
 mod lab;
 pub mod manifests;
 mod measured;
+mod nccl;
 pub mod output;
 pub mod prepare;
 mod queue;
