@@ -1,8 +1,6 @@
 //! NCCL that is missing, wrong or fake, each met by a process of its own: this test program once more, with the fake's
 //! modes in its environment.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::fs;
 use std::sync::mpsc;
 
@@ -169,7 +167,7 @@ fn child_group() {
         for (element, found) in gathered.iter().enumerate() {
             // In the order of a zone, from the owner's successor round to the owner; NCCL has its own.
             let owner = owners.iter().find(|(_, range)| range.contains(&element)).unwrap().0;
-            let owner = ranks.iter().position(|rank| *rank == owner).unwrap() as u32;
+            let owner = (0..3u32).find(|index| ranks[*index as usize] == owner).unwrap();
             let host = (1..=3).map(|step| value((owner + step) % 3, element)).reduce(|a, b| a + b).unwrap();
             assert!((host - found).abs() <= 2.0 * f32::EPSILON * host, "element {element}: {host} {found}");
         }

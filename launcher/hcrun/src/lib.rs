@@ -17,6 +17,7 @@ mod measured;
 mod nccl;
 pub mod output;
 pub mod prepare;
+mod probe;
 mod queue;
 pub mod report;
 mod run;

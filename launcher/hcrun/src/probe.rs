@@ -114,7 +114,9 @@ mod tests {
     fn an_answer_is_heard_though_its_process_goes_on() {
         let line = serde_json::to_string(&Answer::Deaf { cause: "words".to_owned() }).unwrap();
         // Reads for ever what nobody writes.
-        let said = ask::<Answer>(Library::Driver, shell(&format!("echo '{line}'; exec tail -f /dev/null")), LONG).unwrap();
+        let said =
+            ask::<Answer>(Library::Driver, shell(&format!("echo '{line}'; exec tail -f /dev/null")), LONG)
+                .unwrap();
         assert_eq!(said, Answer::Deaf { cause: "words".to_owned() });
     }
 
