@@ -18,6 +18,7 @@ mod probe;
 mod refusal;
 mod resource_table;
 mod resources;
+mod stream;
 
 pub use api::CudaError;
 pub use architecture::Architecture;
@@ -31,3 +32,4 @@ pub use probe::{Card, Driver, DriverVersion, Unavailable, probe};
 pub use refusal::LoadError;
 pub use resource_table::ResourceTable;
 pub use resources::{Resources, ResourcesError, ptxas_resources};
+pub use stream::CudaStream;

@@ -31,6 +31,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod mean_squared_error;
 pub mod memory;
+pub mod nccl;
 pub mod privacy;
 mod real;
 pub mod reduce;
@@ -38,6 +39,7 @@ pub mod step_block;
 pub mod top_k;
 pub mod update;
 pub mod update_bf16;
+mod wheels;
 pub mod wire;
 
 pub use real::Real;

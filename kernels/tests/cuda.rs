@@ -6,8 +6,9 @@
 use std::convert::Infallible;
 use std::fs;
 
-use hcrun_kernels::cuda::{Architecture, Cache, Code, CudaDevice, Nvrtc, Sources, probe};
+use hcrun_kernels::cuda::{Architecture, Cache, Code, CudaDevice, CudaStream, Nvrtc, Sources, probe};
 use hcrun_kernels::device::{Argument, Device, DeviceError, Kernel, Launch};
+use hcrun_kernels::nccl::DeviceStream;
 
 #[path = "cuda/folder.rs"]
 mod folder;
@@ -156,6 +157,29 @@ fn a_device_packs_orders_waits_and_gives_back() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("said: done"), "{text}");
+}
+
+#[test]
+fn child_stream() {
+    if is_child().is_none() {
+        return;
+    }
+    let mut stream = CudaStream::open(&probe().unwrap(), 0).unwrap();
+    // A communicator's thread.
+    let answer = std::thread::spawn(move || {
+        stream.enter().unwrap();
+        assert_ne!(stream.handle(), 0);
+        stream.is_done().map_err(|error| error.to_string())
+    });
+    println!("said: {:?}", answer.join().unwrap());
+}
+
+#[test]
+fn a_stream_for_nccl_says_whether_it_is_done_and_is_given_back() {
+    let folder = Folder::with_driver(&[]);
+    assert_eq!(said(&folder.run("child_stream", "none")), "Ok(true)");
+    let failed = said(&folder.run("child_stream", "late-failure"));
+    assert!(failed.starts_with("Err(\"cuStreamQuery answered 719 (CUDA_ERROR_LAUNCH_FAILED)"), "{failed}");
 }
 
 #[test]

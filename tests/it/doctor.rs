@@ -1,10 +1,14 @@
-//! What `hcrun doctor` says of a GPU, for each driver that a machine may have.
+//! What `hcrun doctor` says of a GPU, for each driver that a machine may have, and of NCCL.
 
 use hcrun_tests::lab;
 
 #[path = "../../kernels/tests/cuda/folder.rs"]
 mod folder;
 
+#[path = "../../kernels/tests/nccl/fake.rs"]
+mod fake_nccl;
+
+use fake_nccl::FakeNccl;
 use folder::Folder;
 
 fn says(folder: &Folder, mode: &str, driver_within_s: &str) -> String {
@@ -36,4 +40,34 @@ fn doctor_outlives_a_driver_that_never_answers() {
     let text = says(&Folder::with_driver(&[]), "hangs", "1");
     assert!(text.contains("none (driver-silent)"), "{text}");
     assert!(text.contains("the driver did not answer within 1 s"), "{text}");
+}
+
+fn says_of_nccl(nccl: &FakeNccl, mode: &str, within_s: &str) -> String {
+    let lab = lab!();
+    let doctor = lab.hcrun(["doctor", "--json", "--driver-within-s", within_s]);
+    let doctor = doctor.env("FAKE_NCCL", mode).env("HCRUN_NCCL", nccl.library().to_str().unwrap());
+    doctor.succeed().stdout
+}
+
+#[test]
+fn doctor_names_nccl_or_why_there_is_none() {
+    let nccl = FakeNccl::new(&[]);
+    let file = nccl.library().canonicalize().unwrap();
+    for (mode, expected) in [
+        ("", format!("2.19.1 ({})", file.display())),
+        ("old", "none (old-nccl)".to_owned()),
+        ("crashes", "none (nccl-crashed)".to_owned()),
+    ] {
+        let text = says_of_nccl(&nccl, mode, "60");
+        assert!(text.contains(&expected), "{mode}: {text}");
+    }
+    let text = says_of_nccl(&FakeNccl::with_file(b"no library"), "", "60");
+    assert!(text.contains("none (no-nccl)") && text.contains("workers exchange over QUIC"), "{text}");
+}
+
+#[test]
+fn doctor_outlives_an_nccl_that_never_answers() {
+    let text = says_of_nccl(&FakeNccl::new(&[]), "hangs", "1");
+    assert!(text.contains("none (nccl-silent)"), "{text}");
+    assert!(text.contains("NCCL did not answer within 1 s"), "{text}");
 }

@@ -63,6 +63,7 @@ functions! {
     context_set: "cuCtxSetCurrent"(Context);
     stream_create: "cuStreamCreate"(*mut Stream, c_uint);
     stream_synchronize: "cuStreamSynchronize"(Stream);
+    stream_query: "cuStreamQuery"(Stream);
     stream_wait: "cuStreamWaitEvent"(Stream, Event, c_uint);
     stream_destroy: "cuStreamDestroy_v2"(Stream);
     allocate: "cuMemAlloc_v2"(*mut DevicePointer, usize);
@@ -138,6 +139,7 @@ pub(super) const NO_DEVICE: Status = 100;
 pub(super) const INVALID_IMAGE: Status = 200;
 pub(super) const NO_BINARY_FOR_GPU: Status = 209;
 pub(super) const UNSUPPORTED_PTX_VERSION: Status = 222;
+pub(super) const NOT_READY: Status = 600;
 
 // Of `CUdevice_attribute`, `CUfunction_attribute`, `CUstream_flags` and `CUevent_flags`.
 pub(super) const CAPABILITY_MAJOR: c_int = 75;

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "the compiler is a C library")]
 
-use std::env;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fmt;
 use std::fs;
@@ -14,6 +13,7 @@ use libloading::Library;
 
 use super::architecture::Architecture;
 use super::probe::{DriverVersion, words};
+use crate::wheels;
 
 /// The compiler, once opened.
 pub struct Nvrtc {
@@ -64,8 +64,7 @@ impl Nvrtc {
     /// # Errors
     /// As [`Self::find`].
     pub fn find_among(folders: &[PathBuf]) -> Result<Nvrtc, NvrtcError> {
-        if let Some(chosen) = env::var_os("HCRUN_NVRTC").filter(|chosen| !chosen.is_empty()) {
-            let chosen = PathBuf::from(chosen);
+        if let Some(chosen) = wheels::variable("HCRUN_NVRTC") {
             let files = if chosen.is_dir() { libraries_in(&chosen) } else { vec![chosen.clone()] };
             return first(files, &[chosen.display().to_string()]);
         }
@@ -279,25 +278,9 @@ fn is_nvrtc(file: &Path) -> bool {
 
 /// Toolkits, then what wheels of NVIDIA put into a Python's packages.
 fn usual_folders() -> Vec<PathBuf> {
-    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable);
+    let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(wheels::variable);
     let toolkits = toolkits.chain([PathBuf::from("/usr/local/cuda")]).map(|root| root.join("lib64"));
-    let pythons = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(variable);
-    let home = variable("HOME").map(|home| home.join(".local"));
-    let pythons = pythons.chain(home).chain(["/usr/local", "/usr"].map(PathBuf::from));
-    toolkits.chain(pythons.flat_map(|root| wheel_folders(&root))).filter(|folder| folder.is_dir()).collect()
-}
-
-fn wheel_folders(root: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
-    let is_python = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python3"))
-    };
-    let mut pythons: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_python).collect();
-    pythons.sort();
-    let packages = |python: &PathBuf| ["site-packages", "dist-packages"].map(|name| python.join(name));
-    let folders = |packages: PathBuf| WHEELS.map(|wheel| packages.join(wheel));
-    pythons.iter().flat_map(packages).flat_map(folders).collect()
+    toolkits.filter(|folder| folder.is_dir()).chain(wheels::folders(&WHEELS)).collect()
 }
 
 /// `NVRTC_ERROR_INVALID_OPTION`.

@@ -320,6 +320,18 @@ status cuStreamSynchronize(void *stream) {
     return sticky;
 }
 
+// What is queued runs after the first question.
+status cuStreamQuery(void *stream) {
+    context();
+    if (is("late-failure")) return 719;
+    for (int i = 0; i < queued; i++) {
+        if (queue[i].done || queue[i].stream != stream) continue;
+        run_until(stream, queued);
+        return 600;
+    }
+    return sticky;
+}
+
 status cuModuleLoadData(void **module, const void *image) {
     const char *refusal = getenv("FAKE_CUDA_REFUSES");
     if (refusal) return atoi(refusal);

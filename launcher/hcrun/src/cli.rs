@@ -100,6 +100,9 @@ pub enum Verb {
     /// Ask the driver of the GPU and print its answer as JSON (started by `doctor`)
     #[command(hide = true)]
     ProbeGpu,
+    /// Look for NCCL and print what it says as JSON (started by `doctor`)
+    #[command(hide = true)]
+    ProbeNccl,
 }
 
 #[derive(Debug, Args)]
@@ -111,7 +114,7 @@ pub struct InitArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// How long the GPU's driver may take to answer
+    /// How long the GPU's driver may take to answer, and as long NCCL
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub driver_within_s: u64,
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-use crate::{cargo_path, kernels, run};
+use crate::{bindings, cargo_path, kernels, run};
 
 /// The README's two commands: what it promises is what is checked.
 const TEST: &str = "cargo test --workspace";
@@ -20,6 +20,8 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     step("cargo doc --locked --workspace --no-deps", Some(("RUSTDOCFLAGS", "-D warnings")))?;
     say("$ cargo xtask kernels");
     kernels::run(&[])?;
+    say("$ cargo xtask bindings --check");
+    bindings::run(&["--check"])?;
     let readme = fs::read_to_string("README.md").context("README.md")?;
     for command in [TEST, MAIN] {
         ensure!(readme.lines().any(|line| line.trim() == command), "README.md has no line `{command}`");

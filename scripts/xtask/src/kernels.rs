@@ -8,6 +8,7 @@ mod manifest;
 
 use cubins::Missing;
 pub(crate) use cubins::cubins_folder;
+pub(crate) use generate::format_rust;
 
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
     match words {

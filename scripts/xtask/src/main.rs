@@ -1,4 +1,5 @@
-//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `kernels`, `bless`.
+//! The project's automation: `cargo xtask ci`, `sim`, `matrix`, `fuzz`, `bench`, `lab`, `kernels`,
+//! `bindings`, `bless`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tells people what it does")]
 
@@ -8,9 +9,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail, ensure};
 
+mod bindings;
 mod ci;
 mod kernels;
 mod lab;
+mod wheel;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -31,6 +34,8 @@ usage: cargo xtask COMMAND
                         --or-skip: succeed without the compiler, if it cannot be had
   kernels generate [--check]
                         launchers, emulator entries and docs from kernels/cuda/kernels.toml; --check: are they fresh?
+  bindings [--check]    bindings of NCCL from kernels/nccl/nccl.h; --check: are they fresh? Skipped, and said to be,
+                        where bindgen or libclang cannot be had
   bless                 write golden files and generated pages anew; read the difference before you commit";
 
 fn main() -> ExitCode {
@@ -68,6 +73,7 @@ fn command(words: &[&str]) -> anyhow::Result<()> {
         ["fuzz", "--seconds", seconds, "--seed", seed] => fuzz(seconds, seed),
         ["bench", rest @ ..] => cargo(&["run", "--release", "--quiet", "-p", "hcrun-benches", "--"], rest),
         ["kernels", rest @ ..] => kernels::run(rest),
+        ["bindings", rest @ ..] => bindings::run(rest),
         // The tests of these files write what they expect, then pass.
         ["bless"] => with_env("HCRUN_BLESS", "1", &["test", "-p", "hcrun", "--lib"]),
         ["help" | "--help" | "-h"] => {

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::cli::{DoctorArgs, Global};
 use crate::codes;
-use crate::driver::{self, Answer, NoAnswer};
+use crate::driver::Answer;
 use crate::failure::{Failure, Result};
+use crate::nccl;
 use crate::output::Output;
+use crate::probe::{self, Library, NoAnswer};
 use crate::report::format::bytes;
 
 /// Socket buffers that workers ask for; with less, bursts are dropped and sent again.
@@ -59,6 +62,7 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: &Output) -> Res
         cores(),
         cpu(),
         gpu(Duration::from_secs(args.driver_within_s)),
+        nccl(Duration::from_secs(args.driver_within_s)),
         memory(),
         udp(),
         socket_buffer("receive buffer", "rmem_max"),
@@ -121,7 +125,7 @@ fn cpu() -> Check {
 
 /// Nothing needs one; a driver that does not work is worth a word, a machine without one is not.
 fn gpu(deadline: Duration) -> Check {
-    match ask(deadline) {
+    match ask(Library::Driver, "probe-gpu", deadline) {
         Ok(Answer::Card { name, architecture, devices, cuda }) => Check {
             name: "GPU",
             verdict: Verdict::Good,
@@ -145,11 +149,42 @@ fn gpu(deadline: Duration) -> Check {
     }
 }
 
+/// Nothing needs it yet; one that cannot be used is worth a word.
+fn nccl(deadline: Duration) -> Check {
+    match ask(Library::Nccl, "probe-nccl", deadline) {
+        Ok(nccl::Answer::Found { version, file }) => Check {
+            name: "NCCL",
+            verdict: Verdict::Good,
+            found: format!("{version} ({file})"),
+            advice: "workers of this version do not use it".to_owned(),
+        },
+        Ok(nccl::Answer::Unavailable { code, reason, is_usual }) => {
+            let verdict = if is_usual { Verdict::Good } else { Verdict::Warning };
+            Check {
+                name: "NCCL",
+                verdict,
+                found: format!("none ({code})"),
+                advice: format!("{reason}; workers exchange over QUIC"),
+            }
+        }
+        Err(reason) => Check::warning(
+            "NCCL",
+            format!("none ({})", reason.code()),
+            format!("{reason}; HCRUN_NCCL names another one; workers exchange over QUIC"),
+        ),
+    }
+}
+
 /// This program once more.
-fn ask(deadline: Duration) -> Result<Answer, NoAnswer> {
-    let mut command = Command::new(env::current_exe()?);
-    command.arg("probe-gpu");
-    driver::ask(command, deadline)
+fn ask<T: DeserializeOwned + Send + 'static>(
+    whom: Library,
+    verb: &str,
+    deadline: Duration,
+) -> Result<T, NoAnswer> {
+    let program = env::current_exe().map_err(|error| NoAnswer::not_started(whom, error))?;
+    let mut command = Command::new(program);
+    command.arg(verb);
+    probe::ask(whom, command, deadline)
 }
 
 fn memory() -> Check {

@@ -13,7 +13,7 @@ mod logs;
 mod plan;
 mod predict;
 mod prices;
-mod probe_gpu;
+mod probe;
 mod ps;
 mod record;
 mod report;
@@ -49,7 +49,8 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Compress(args) => compress::compress(&args, &global, output),
         Verb::Worker(args) => return worker::worker(&args, &global, output),
         Verb::Keep(args) => keep::keep(&args),
-        Verb::ProbeGpu => probe_gpu::probe_gpu(output),
+        Verb::ProbeGpu => probe::probe_gpu(output),
+        Verb::ProbeNccl => probe::probe_nccl(output),
         Verb::Plan(args) => plan::plan(&args, &global, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Prices(PricesVerb::Check(args)) => prices::check(&args, output),

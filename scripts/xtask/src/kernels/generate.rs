@@ -168,7 +168,7 @@ fn table(manifest: &Manifest) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn format_rust(text: &str) -> anyhow::Result<String> {
+pub(crate) fn format_rust(text: &str) -> anyhow::Result<String> {
     let mut child = Command::new("rustfmt")
         .args(["--edition", "2024", "--config-path", "rustfmt.toml"])
         .stdin(Stdio::piped())

@@ -1,0 +1,2 @@
+#pragma once
+#define INT_MIN (-__INT_MAX__ - 1)
