@@ -36,6 +36,7 @@ fn segments() -> Vec<Segment> {
 
 const ARENA: usize = 2_048;
 
+#[expect(clippy::cast_possible_truncation, reason = "test data is rounded to f32")]
 fn arena() -> Vec<f32> {
     let mut prng = hcrun_protocol::Prng::new(7);
     let zeros = 37 * 29 + 37 + 5 * 3;
