@@ -130,7 +130,7 @@ fn gpu(deadline: Duration) -> Check {
             name: "GPU",
             verdict: Verdict::Good,
             found: format!("{name} ({architecture}), 1 of {devices}, driver for CUDA {cuda}"),
-            advice: "workers of this version train on the CPU; `cargo xtask gpu` checks the kernels"
+            advice: "workers of pools with another `device` than \"cpu\" train on it; `cargo xtask gpu` checks the kernels"
                 .to_owned(),
         },
         Ok(Answer::Deaf { cause }) => Check::warning("GPU", cause, "see `nvidia-smi`; the CPU is used"),
