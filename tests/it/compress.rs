@@ -31,7 +31,7 @@ fn a_compressed_model_predicts_as_well() {
     let lab = tables();
     let evaluated = lab.run().summary()["eval"].clone();
     let both = ["--data", "secret"];
-    for (quantize, ratio, points) in [("int8", 3.9, 0.5), ("int4", 7.0, 1.5)] {
+    for (quantize, ratio, points) in [("int8", 3.7, 0.5), ("int4", 7.0, 1.5)] {
         let out = format!("small-{quantize}");
         let args = [&["--quantize", quantize, "--out", &out][..], &both].concat();
         let report = compress(&lab, &args);
@@ -41,9 +41,9 @@ fn a_compressed_model_predicts_as_well() {
         let before = evaluation["before"]["accuracy"].as_f64().unwrap();
         assert_eq!(before, evaluated["accuracy"].as_f64().unwrap(), "{report}");
         assert!(evaluation["worse_points"].as_f64().unwrap() <= points, "{report}");
-        // 16 x 2 and 2 x 16 weights: the scale of the one short block counts.
+        // 16 x 2 and 2 x 16 weights, in a short block each: a scale for 32.
         let found = report["sizes"]["matrices"]["ratio"].as_f64().unwrap();
-        assert!(found >= ratio * 0.96, "{report}");
+        assert!(found >= ratio, "{report}");
 
         let predicted = |model: &str| lab.hcrun(["predict", model, "open.csv"]).succeed().stdout;
         let (whole, small) = (predicted("latest"), predicted(&out));
@@ -82,7 +82,8 @@ fn a_text_is_continued_by_a_compressed_model() {
     let evaluation = &report["evaluation"];
     assert_eq!((&evaluation["rows"], &evaluation["counted"]), (&20.into(), &320.into()), "{report}");
     assert!(evaluation["worse_points"].as_f64().unwrap() <= 1.5, "{report}");
-    assert!(report["sizes"]["matrices"]["ratio"].as_f64().unwrap() >= 7.0, "{report}");
+    // More than half of this model is its embedding, which keeps 8 bits.
+    assert!(report["sizes"]["matrices"]["ratio"].as_f64().unwrap() >= 4.8, "{report}");
     lab.write("start.txt", "the house was ");
     let answer = lab.hcrun(["predict", "small", "start.txt", "--json"]).succeed().json();
     assert_eq!(answer["data"]["next"].as_array().unwrap().len(), 256);

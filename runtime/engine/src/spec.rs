@@ -188,6 +188,9 @@ impl ModelSpec {
     }
 }
 
+/// Embeds tokens, and is the head that tells the next one.
+pub(crate) const TIED_EMBEDDING: &str = "transformer.wte.weight";
+
 /// Sets draws of initial parameters apart from others of the same seed.
 const INIT_KEY: u64 = 0x696e_6974;
 
@@ -246,7 +249,7 @@ impl Kind {
         match self {
             Kind::Gpt { layers, width, context, vocab, .. } => {
                 let (layers, width) = (*layers, *width);
-                layout.push("transformer.wte.weight".into(), &[*vocab, width], Initial::Normal);
+                layout.push(TIED_EMBEDDING.into(), &[*vocab, width], Initial::Normal);
                 layout.push("transformer.wpe.weight".into(), &[*context, width], Initial::Normal);
                 let (normal, residual) = (Initial::Normal, Initial::Residual { layers });
                 for layer in 0..layers {

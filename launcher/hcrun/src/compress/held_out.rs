@@ -130,8 +130,9 @@ impl Shards {
             let rule = Rule::from(manifest).text();
             return Ok(Err(format!("{rule}; in such a zone, its owner may name it: --data {}", shard.id)));
         }
-        let path = match named {
-            Some(Some(path)) => path.clone(),
+        let path = match (named, &shard.path) {
+            (Some(Some(path)), _) => path.clone(),
+            (None, None) => return Ok(Err("the job does not say where its file lies".to_owned())),
             _ => manifests::data_path(&self.file, shard)?,
         };
         match open_checked(manifest, &path) {

@@ -164,7 +164,8 @@ fn evaluation_rows(evaluation: &Evaluation) -> Vec<[String; 4]> {
             percent(after),
             format!(
                 "{:+.2} points, {:+} of {} right answers",
-                -evaluation.worse_points,
+                // Not minus zero.
+                0.0 - evaluation.worse_points,
                 -fewer,
                 count(*counted)
             ),

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::tensors::{self, Tensor, TensorError, from_bytes, to_bytes, view};
 use crate::compress::{
-    Bits, Packed, Settings, Values, clear_positions, join_nibbles, mask, positions, restore, split_nibbles,
+    BLOCK_ELEMS, Bits, Packed, Settings, Values, clear_positions, join_nibbles, mask, positions, restore,
+    split_nibbles,
 };
 
 /// The manifest's `compression`.
@@ -160,8 +161,8 @@ fn kept<T: Copy>(values: &[T], is_kept: impl Fn(&T) -> bool, sparse: bool) -> (V
 fn entry(tensor: &Packed, stored: &[Part], sparse: bool) -> PackedEntry {
     let (encoding, block) = match &tensor.values {
         Values::Plain(_) => (Encoding::F32, None),
-        Values::Coded { bits: Bits::Int8, .. } => (Encoding::Int8, Some(Bits::Int8.block_elems())),
-        Values::Coded { bits: Bits::Int4, .. } => (Encoding::Int4, Some(Bits::Int4.block_elems())),
+        Values::Coded { bits: Bits::Int8, .. } => (Encoding::Int8, Some(BLOCK_ELEMS)),
+        Values::Coded { bits: Bits::Int4, .. } => (Encoding::Int4, Some(BLOCK_ELEMS)),
     };
     PackedEntry {
         shape: tensor.shape.clone(),

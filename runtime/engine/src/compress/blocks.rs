@@ -5,11 +5,11 @@
 //! begins where nothing is cut off and ends where the largest weights are: with 4 bits, finer steps for many weights
 //! are worth more than the largest one's exact value.
 
-use super::{Bits, Values};
+use super::{BLOCK_ELEMS, Bits, Values};
 
 pub(super) fn quantise(values: &[f32], bits: Bits) -> Values {
     let mut codes = vec![0; values.len()];
-    let blocks = values.chunks(bits.block_elems()).zip(codes.chunks_mut(bits.block_elems()));
+    let blocks = values.chunks(BLOCK_ELEMS).zip(codes.chunks_mut(BLOCK_ELEMS));
     let scales = blocks.map(|(block, codes)| quantise_block(block, bits, codes)).collect();
     Values::Coded { bits, codes, scales }
 }
@@ -83,7 +83,7 @@ mod tests {
     fn round_trip(values: &[f32], bits: Bits) -> (Vec<i8>, Vec<f32>, Vec<f32>) {
         let Values::Coded { codes, scales, .. } = quantise(values, bits) else { panic!("coded") };
         let mut restored = vec![f32::NAN; values.len()];
-        restore(&codes, &scales, bits.block_elems(), &mut restored);
+        restore(&codes, &scales, BLOCK_ELEMS, &mut restored);
         (codes, scales, restored)
     }
 
@@ -93,7 +93,7 @@ mod tests {
         for (bits, codes) in [(Bits::Int4, -8i8..=7), (Bits::Int8, -128..=127)] {
             let codes: Vec<i8> = codes.collect();
             for scale in [0.25f32, -0.25] {
-                for block in codes.chunks(bits.block_elems() - 1) {
+                for block in codes.chunks(BLOCK_ELEMS - 1) {
                     let (lowest, _) = bits.range();
                     let block: Vec<i8> = [lowest].into_iter().chain(block.iter().copied()).collect();
                     let values: Vec<f32> = block.iter().map(|code| f32::from(*code) * scale).collect();
@@ -140,9 +140,9 @@ mod tests {
         ) {
             let bits = if four { Bits::Int4 } else { Bits::Int8 };
             let (_, scales, restored) = round_trip(&values, bits);
-            prop_assert_eq!(scales.len(), values.len().div_ceil(bits.block_elems()));
+            prop_assert_eq!(scales.len(), values.len().div_ceil(BLOCK_ELEMS));
             prop_assert!(scales.iter().all(|scale| scale.to_bits() & 0xffff == 0));
-            let block = bits.block_elems();
+            let block = BLOCK_ELEMS;
             for (values, restored) in values.chunks(block).zip(restored.chunks(block)) {
                 let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
                 let (lowest, _) = bits.range();

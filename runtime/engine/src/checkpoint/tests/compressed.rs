@@ -237,7 +237,7 @@ fn what_does_not_fit_is_refused_by_name() {
         (refusal(&|entry| entry.block = Some(0)), "it has codes and no block"),
         (
             refusal(&|entry| entry.block = Some(1)),
-            "tensor `a.weight.scale` is BF16 [34], expected BF16 [1073]",
+            "tensor `a.weight.scale` is BF16 [9], expected BF16 [1073]",
         ),
         (refusal(&|entry| entry.encoding = Encoding::Int8), "tensor `a.weight` is U8"),
         (refusal(&|entry| entry.encoding = Encoding::F32), "tensors, "),
