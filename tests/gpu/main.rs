@@ -17,7 +17,7 @@ const CLUSTER: &str = "\
 zone = [{ name = \"private\", trust = \"private\", owner = \"us\" }]
 pool = [
     { name = \"processors\", zone = \"private\", slots = 2 },
-    { name = \"gpus\", zone = \"private\", slots = 2, device = \"h100\" },
+    { name = \"gpus\", zone = \"private\", slots = 2, device = \"h100\", devices_per_node = 1 },
 ]
 ";
 
@@ -136,7 +136,7 @@ fn what_is_computed_does_not_silently_depend_on_the_device() {
 fn without_a_driver_the_reason_is_named() {
     let scene = Scene::new(table());
     let empty = tempfile::tempdir().unwrap();
-    let failed = scene.run(1, 1, &[]).env("LD_LIBRARY_PATH", empty.path().to_str().unwrap()).fail(8);
+    let failed = scene.run(1, 1, &[]).env("LD_LIBRARY_PATH", empty.path().to_str().unwrap()).fail(75);
     assert!(failed.stderr.contains("HC8008"), "{failed}");
     assert!(failed.stderr.contains("libcuda.so.1"), "{failed}");
 }
@@ -149,7 +149,7 @@ fn a_gpu_that_fails_ends_the_job_with_its_words_and_a_checkpoint() {
     {
         let scene = Scene::new(table());
         scene.driver_is(mode);
-        let failed = scene.run(1, 1, &["train.steps=1000000"]).fail(8);
+        let failed = scene.run(1, 1, &["train.steps=1000000"]).fail(75);
         assert!(failed.stderr.contains("HC8008") && failed.stderr.contains(words), "{mode}: {failed}");
         let run = scene.lab.run();
         assert!(checkpoint::latest_good(&run.file("checkpoints")).is_ok(), "{mode}");
@@ -163,7 +163,7 @@ fn a_gpu_that_fails_ends_the_job_with_its_words_and_a_checkpoint() {
 fn a_gpu_without_room_is_named_with_what_to_do() {
     let scene = Scene::new(table());
     scene.driver_is("out-of-memory-after:9");
-    let failed = scene.run(1, 1, &[]).fail(8);
+    let failed = scene.run(1, 1, &[]).fail(75);
     assert!(failed.stderr.contains("HC8008") && failed.stderr.contains("has no room for"), "{failed}");
     assert!(failed.stderr.contains("batch"), "{failed}");
 }

@@ -339,7 +339,6 @@ impl Device for CudaDevice {
 #[error("GPU {index} cannot be used: {cause}; `nvidia-smi` shows the GPUs and who uses them")]
 pub struct OpenError {
     index: u32,
-    #[source]
     cause: CudaError,
 }
 

@@ -1,7 +1,7 @@
 //! One job with a deadline and time to spare: spot, devices that stay, or waiting for spot to come back?
 //!
 //! A [`Rule`] answers by a [`View`] of the job, and by what was seen of spot capacity so far. Who has which devices for sure
-//! when, and what other jobs need, is looked after by [`super::deadlines`], which asks only where spot costs less.
+//! when, and what other jobs need, is looked after by `strategies/deadlines`, which asks only where spot costs less.
 
 mod availability;
 mod cost_to_go;
