@@ -2,8 +2,8 @@
 
 use hcrun_tests::lab;
 
-const RECORDING: &str = "job,name,submit,pools,class,work,estimate,startup,stop,starts,preemptions,first_start,end,strategy,fleet\n\
-    1,a,0,p=1,normal,10,9,0.5,0.25,1,0,0.1,11.2,srsf,p=1x2\n";
+const RECORDING: &str = "job,name,submit,pools,class,work,estimate,startup,stop,starts,preemptions,first_start,end,state,strategy,fleet\n\
+    1,a,0,p=1,normal,10,9,0.5,0.25,1,0,0.1,11.2,done,srsf,p=1x2\n";
 
 #[test]
 fn flags_without_effect_are_refused() {
