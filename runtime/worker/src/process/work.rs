@@ -15,7 +15,7 @@ use hcrun_protocol::{Generation, Rank, Step};
 use super::prepare::{Prepared, prepare};
 use super::{Leaving, WorkerError, WorkerSettings};
 use crate::session::{Order, Session};
-use crate::train::Training;
+use crate::train::{TrainFailure, Training};
 
 /// For all links of a generation to stand and be probed.
 const FORM_WITHIN: Duration = Duration::from_secs(10);
@@ -75,10 +75,16 @@ pub(super) fn work(
     };
     if !state.is_empty() {
         use hcrun_engine::trainer::Trainer;
-        prepared.trainer.restore(&state).map_err(crate::train::TrainFailure::from)?;
+        prepared.trainer.restore(&state).map_err(TrainFailure::from)?;
         drop(state);
     }
-    train(session, &assignment, &group, prepared, generation, start)?;
+    if let Err(error) = train(session, &assignment, &group, prepared, generation, start) {
+        if let WorkerError::Train(TrainFailure::Trainer(_)) = &error {
+            // The coordinator hears of a failed device before peers see its links close: the process is about to end.
+            std::mem::forget(group);
+        }
+        return Err(error);
+    }
     match wait_for_release(session) {
         Ok(()) => {
             leaving.release();
