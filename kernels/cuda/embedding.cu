@@ -6,10 +6,6 @@ static const u32 THREADS = 256;
 static const u32 OCT = 8;
 static const u32 QUAD = 4;
 
-HC_DEVICE u32 elems_at(u64 place, u64 n, u32 most) {
-    return n - place < most ? static_cast<u32>(n - place) : most;
-}
-
 // A block a row: `n` rows of sequences of `length`.
 HC_KERNEL(THREADS) hc_embed(u64 n, u64 length, u64 width, const u32* ids, const float* tokens, const float* positions,
                             u16* y) {
@@ -17,11 +13,11 @@ HC_KERNEL(THREADS) hc_embed(u64 n, u64 length, u64 width, const u32* ids, const 
     const float* token = tokens + static_cast<u64>(ids[row]) * width;
     const float* position = positions + row % length * width;
     for (u64 i = static_cast<u64>(threadIdx.x) * OCT; i < width; i += THREADS * OCT) {
-        const u32 elems = elems_at(i, width, OCT);
+        const u32 elems = hc_elems_at(i, width, OCT);
         u16 sum[OCT];
         HC_UNROLL
         for (u32 half = 0; half < OCT; half += QUAD) {
-            const u32 part = elems > half ? elems_at(half, elems, QUAD) : 0;
+            const u32 part = hc_elems_at(half, elems, QUAD);
             float left[QUAD], right[QUAD];
             hc_load_quad(token + i + half, part, left);
             hc_load_quad(position + i + half, part, right);
@@ -39,7 +35,7 @@ HC_KERNEL(THREADS) hc_embed_backward(u64 n, u64 width, const u32* tokens, const 
     const u32 start = starts[bucket], end = starts[bucket + 1];
     float* own = gradient + static_cast<u64>(tokens[bucket]) * width;
     for (u64 i = static_cast<u64>(threadIdx.x) * QUAD; i < width; i += THREADS * QUAD) {
-        const u32 elems = elems_at(i, width, QUAD);
+        const u32 elems = hc_elems_at(i, width, QUAD);
         float sum[QUAD] = {0.0f, 0.0f, 0.0f, 0.0f};
         for (u32 place = start; place < end; place++) {
             u16 bits[QUAD];
@@ -60,7 +56,7 @@ HC_KERNEL(THREADS) hc_positions_backward(u64 n, u64 sequences, u64 width, const 
     const u64 position = blockIdx.x;
     float* own = gradient + position * width;
     for (u64 i = static_cast<u64>(threadIdx.x) * QUAD; i < width; i += THREADS * QUAD) {
-        const u32 elems = elems_at(i, width, QUAD);
+        const u32 elems = hc_elems_at(i, width, QUAD);
         float sum[QUAD] = {0.0f, 0.0f, 0.0f, 0.0f};
         for (u64 sequence = 0; sequence < sequences; sequence++) {
             u16 bits[QUAD];

@@ -208,6 +208,12 @@ HC_DEVICE void hc_store4(u16* to, const u16* from) {
 #endif
 }
 
+// How many of `most` elements from `place` on come before `n`; none behind it.
+HC_DEVICE u32 hc_elems_at(u64 place, u64 n, u32 most) {
+    if (place >= n) return 0;
+    return n - place < most ? static_cast<u32>(n - place) : most;
+}
+
 // Eight elements of 16 bits by one access.
 
 HC_DEVICE void hc_load8(const u16* from, u16* to) {

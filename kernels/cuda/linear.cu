@@ -29,11 +29,6 @@ HC_DEVICE void fetch(u16* shared, const u16* from, u32 elems) {
     }
 }
 
-HC_DEVICE u32 elems_at(u64 place, u64 n) {
-    if (place >= n) return 0;
-    return n - place < OCT ? static_cast<u32>(n - place) : OCT;
-}
-
 // A factor whose rows (of the product: rows of the left, columns of the right) are contiguous along the sum. Lanes
 // reach eight rows at once; the padding puts them into different banks.
 struct Along {
@@ -44,7 +39,7 @@ struct Along {
         for (u32 round = 0; round < TILE * DEPTH / OCT / THREADS; round++) {
             const u32 chunk = round * THREADS + threadIdx.x;
             const u32 row = chunk / (DEPTH / OCT), place = chunk % (DEPTH / OCT) * OCT;
-            const u32 elems = first + row < rows ? elems_at(start + place, depth) : 0;
+            const u32 elems = first + row < rows ? hc_elems_at(start + place, depth, OCT) : 0;
             const u64 offset = (first + row) * pitch + start + place;
             fetch(slice + row * PITCH + place, from + (elems > 0 ? offset : 0), elems);
         }
@@ -71,7 +66,7 @@ struct Across {
         for (u32 round = 0; round < TILE * DEPTH / OCT / THREADS; round++) {
             const u32 chunk = round * THREADS + threadIdx.x;
             const u32 place = chunk / (TILE / OCT), row = chunk % (TILE / OCT) * OCT;
-            const u32 elems = start + place < depth ? elems_at(first + row, rows) : 0;
+            const u32 elems = start + place < depth ? hc_elems_at(first + row, rows, OCT) : 0;
             const u64 offset = (start + place) * pitch + first + row;
             fetch(slice + place * PITCH + row, from + (elems > 0 ? offset : 0), elems);
         }

@@ -8,10 +8,6 @@ static const u32 WARPS = THREADS / WARP;
 static const u32 OCT = 8;
 static const u32 ALL = 0xffffffffu;
 
-HC_DEVICE u32 elems_at(u64 place, u64 n) {
-    return n - place < OCT ? static_cast<u32>(n - place) : OCT;
-}
-
 HC_DEVICE float larger(float a, float b) {
     return a > b ? a : b;
 }
@@ -48,7 +44,7 @@ HC_KERNEL(THREADS) hc_cross_entropy(u64 n, u64 outputs, u64 pitch, u32 backward,
     // Logits larger than that of the class, or as large and before it.
     u32 better = 0;
     for (u64 i = static_cast<u64>(threadIdx.x) * OCT; i < outputs; i += THREADS * OCT) {
-        const u32 elems = elems_at(i, outputs);
+        const u32 elems = hc_elems_at(i, outputs, OCT);
         u16 bits[OCT];
         hc_load_oct(own + i, elems, bits);
         float largest = seen.largest;
@@ -86,7 +82,7 @@ HC_KERNEL(THREADS) hc_cross_entropy(u64 n, u64 outputs, u64 pitch, u32 backward,
     }
     if (backward == 0) return;
     for (u64 i = static_cast<u64>(threadIdx.x) * OCT; i < pitch; i += THREADS * OCT) {
-        const u32 elems = elems_at(i, pitch);
+        const u32 elems = hc_elems_at(i, pitch, OCT);
         u16 bits[OCT];
         hc_load_oct(own + i, elems, bits);
         HC_UNROLL

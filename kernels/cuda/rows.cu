@@ -9,10 +9,6 @@ static const u32 OCT = 8;
 static const u64 ROWS_OF_A_BLOCK = THREADS / WARP;
 static const float EPSILON = 1e-5f;
 
-HC_DEVICE u32 elems_at(u64 place, u64 n) {
-    return n - place < OCT ? static_cast<u32>(n - place) : OCT;
-}
-
 HC_DEVICE void values_of(const u16* from, u32 elems, float* to) {
     u16 bits[OCT];
     hc_load_oct(from, elems, bits);
@@ -52,7 +48,7 @@ HC_KERNEL(THREADS) hc_layer_norm(u64 n, u64 width, const u16* x, const u16* adde
     const u64 lane = threadIdx.x % WARP, start = row * width;
     float total = 0.0f;
     for (u64 i = lane * OCT; i < width; i += WARP * OCT) {
-        const u32 elems = elems_at(i, width);
+        const u32 elems = hc_elems_at(i, width, OCT);
         float values[OCT];
         values_of(x + start + i, elems, values);
         if (addend != nullptr) {
@@ -71,7 +67,7 @@ HC_KERNEL(THREADS) hc_layer_norm(u64 n, u64 width, const u16* x, const u16* adde
     const float mean = hc_warp_sum(total) * scale;
     float squares = 0.0f;
     for (u64 i = lane * OCT; i < width; i += WARP * OCT) {
-        const u32 elems = elems_at(i, width);
+        const u32 elems = hc_elems_at(i, width, OCT);
         float values[OCT];
         values_of(normed + start + i, elems, values);
         HC_UNROLL
@@ -79,7 +75,7 @@ HC_KERNEL(THREADS) hc_layer_norm(u64 n, u64 width, const u16* x, const u16* adde
     }
     const float rstd = 1.0f / sqrtf(hc_warp_sum(squares) * scale + EPSILON);
     for (u64 i = lane * OCT; i < width; i += WARP * OCT) {
-        const u32 elems = elems_at(i, width);
+        const u32 elems = hc_elems_at(i, width, OCT);
         float values[OCT], weights[OCT], biases[OCT];
         values_of(normed + start + i, elems, values);
         parameters_of(weight + i, elems, weights);
@@ -103,7 +99,7 @@ HC_KERNEL(THREADS) hc_layer_norm_backward(u64 n, u64 width, u32 add, const u16* 
     const float mean = moments[2 * row], rstd = moments[2 * row + 1];
     float sum = 0.0f, dot = 0.0f;
     for (u64 i = lane * OCT; i < width; i += WARP * OCT) {
-        const u32 elems = elems_at(i, width);
+        const u32 elems = hc_elems_at(i, width, OCT);
         float values[OCT], weights[OCT], gradient[OCT];
         values_of(x + start + i, elems, values);
         values_of(dy + start + i, elems, gradient);
@@ -119,7 +115,7 @@ HC_KERNEL(THREADS) hc_layer_norm_backward(u64 n, u64 width, u32 add, const u16* 
     sum = hc_warp_sum(sum) * scale;
     dot = hc_warp_sum(dot) * rstd * scale;
     for (u64 i = lane * OCT; i < width; i += WARP * OCT) {
-        const u32 elems = elems_at(i, width);
+        const u32 elems = hc_elems_at(i, width, OCT);
         float values[OCT], weights[OCT], gradient[OCT];
         values_of(x + start + i, elems, values);
         values_of(dy + start + i, elems, gradient);
@@ -201,7 +197,7 @@ template <class Function>
 HC_DEVICE void activate(u64 n, const u16* x, u16* y) {
     const u64 place = (static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) * OCT;
     if (place >= n) return;
-    const u32 elems = elems_at(place, n);
+    const u32 elems = hc_elems_at(place, n, OCT);
     float values[OCT];
     values_of(x + place, elems, values);
     HC_UNROLL
@@ -213,7 +209,7 @@ template <class Function>
 HC_DEVICE void activate_backward(u64 n, u32 add, const u16* x, const u16* dy, u16* dx) {
     const u64 place = (static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) * OCT;
     if (place >= n) return;
-    const u32 elems = elems_at(place, n);
+    const u32 elems = hc_elems_at(place, n, OCT);
     float values[OCT], gradient[OCT];
     values_of(x + place, elems, values);
     values_of(dy + place, elems, gradient);
@@ -241,7 +237,7 @@ HC_KERNEL(THREADS) hc_relu_backward(u64 n, u32 add, const u16* x, const u16* dy,
 HC_KERNEL(THREADS) hc_sum_of(u64 n, const u16* a, const u16* b, u16* y) {
     const u64 place = (static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) * OCT;
     if (place >= n) return;
-    const u32 elems = elems_at(place, n);
+    const u32 elems = hc_elems_at(place, n, OCT);
     float left[OCT], right[OCT];
     values_of(a + place, elems, left);
     values_of(b + place, elems, right);
@@ -254,7 +250,7 @@ HC_KERNEL(THREADS) hc_sum_of(u64 n, const u16* a, const u16* b, u16* y) {
 HC_KERNEL(THREADS) hc_put(u64 n, u32 add, const u16* x, u16* y) {
     const u64 place = (static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) * OCT;
     if (place >= n) return;
-    const u32 elems = elems_at(place, n);
+    const u32 elems = hc_elems_at(place, n, OCT);
     float values[OCT];
     values_of(x + place, elems, values);
     put_gradient(y + place, elems, add, values);
@@ -263,7 +259,7 @@ HC_KERNEL(THREADS) hc_put(u64 n, u32 add, const u16* x, u16* y) {
 HC_KERNEL(THREADS) hc_to_bf16(u64 n, const float* x, u16* y) {
     const u64 place = (static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) * OCT;
     if (place >= n) return;
-    const u32 elems = elems_at(place, n);
+    const u32 elems = hc_elems_at(place, n, OCT);
     float values[OCT];
     parameters_of(x + place, elems, values);
     put_values(y + place, elems, values);

@@ -45,6 +45,11 @@ pub fn unpack(codec: Codec, payload: &[u8], into: &mut [f32]) {
     }
 }
 
+/// The nearest bf16, ties to even; infinite where that is out of range.
+pub fn nearest_bf16(value: f32) -> f32 {
+    Bf16.value(Bf16.nearest(value))
+}
+
 const LOSSLESS: &str = "elements that are not packed are copied by their own type: HostBuffers";
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ fn nccl_is_looked_for_where_it_was_named_then_where_the_system_and_pythons_have_
     let (named, of_system, of_python) = (FakeNccl::new(&[]), FakeNccl::new(&[]), FakeNccl::new(&[]));
     let python = of_python.path().join("lib/python3.11/site-packages/nvidia/nccl/lib");
     fs::create_dir_all(&python).unwrap();
-    fs::copy(of_python.library(), python.join("libnccl.so.2")).unwrap();
+    fs::copy(of_python.shared_object(), python.join("libnccl.so.2")).unwrap();
     let says = |name: Option<&FakeNccl>, system: Option<&FakeNccl>| {
         let mut child = of_python.child("child_find");
         child.env("VIRTUAL_ENV", of_python.path()).env("HCRUN_NCCL", "");
@@ -49,14 +49,14 @@ fn nccl_is_looked_for_where_it_was_named_then_where_the_system_and_pythons_have_
         said(&child.output().unwrap())
     };
     let found = |file: &std::path::Path| format!("2.19.1 in {}", file.canonicalize().unwrap().display());
-    assert_eq!(says(Some(&named), Some(&of_system)), found(&named.library()));
-    assert_eq!(says(None, Some(&of_system)), found(&of_system.library()));
+    assert_eq!(says(Some(&named), Some(&of_system)), found(&named.shared_object()));
+    assert_eq!(says(None, Some(&of_system)), found(&of_system.shared_object()));
     // What cannot be opened is passed over.
     let broken = FakeNccl::with_file(b"no library");
     assert_eq!(says(None, Some(&broken)), found(&python.join("libnccl.so.2")));
     // What was named is not.
     let text = says(Some(&broken), Some(&of_system));
-    let file = broken.library();
+    let file = broken.shared_object();
     assert!(text.starts_with("no-nccl: no NCCL that can be used: "), "{text}");
     assert!(text.contains(&format!("{} cannot be opened (", file.display())), "{text}");
     assert!(!text.contains(python.to_str().unwrap()) && text.contains("HCRUN_NCCL"), "{text}");
@@ -65,7 +65,7 @@ fn nccl_is_looked_for_where_it_was_named_then_where_the_system_and_pythons_have_
 #[test]
 fn a_library_that_cannot_be_used_says_why() {
     let whole = FakeNccl::new(&[]);
-    let file = whole.library().display().to_string();
+    let file = whole.shared_object().display().to_string();
     let says = |mode| whole.says("child_find", &[("FAKE_NCCL", mode)]);
     let text = says("old");
     assert!(text.starts_with("old-nccl: "), "{text}");
@@ -77,7 +77,7 @@ fn a_library_that_cannot_be_used_says_why() {
     let lacking = FakeNccl::new(&["-DWITHOUT_BROADCAST"]);
     let text = lacking.says("child_find", &[]);
     assert!(text.starts_with("missing-symbol: "), "{text}");
-    assert!(text.contains(&format!("{} lacks ncclBroadcast", lacking.library().display())), "{text}");
+    assert!(text.contains(&format!("{} lacks ncclBroadcast", lacking.shared_object().display())), "{text}");
     // An old one that lacks it is called old.
     let text = lacking.says("child_find", &[("FAKE_NCCL", "old")]);
     assert!(text.starts_with("old-nccl"), "{text}");

@@ -45,14 +45,14 @@ fn doctor_outlives_a_driver_that_never_answers() {
 fn says_of_nccl(nccl: &FakeNccl, mode: &str, within_s: &str) -> String {
     let lab = lab!();
     let doctor = lab.hcrun(["doctor", "--json", "--driver-within-s", within_s]);
-    let doctor = doctor.env("FAKE_NCCL", mode).env("HCRUN_NCCL", nccl.library().to_str().unwrap());
+    let doctor = doctor.env("FAKE_NCCL", mode).env("HCRUN_NCCL", nccl.shared_object().to_str().unwrap());
     doctor.succeed().stdout
 }
 
 #[test]
 fn doctor_names_nccl_or_why_there_is_none() {
     let nccl = FakeNccl::new(&[]);
-    let file = nccl.library().canonicalize().unwrap();
+    let file = nccl.shared_object().canonicalize().unwrap();
     for (mode, expected) in [
         ("", format!("2.19.1 ({})", file.display())),
         ("old", "none (old-nccl)".to_owned()),

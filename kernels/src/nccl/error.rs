@@ -60,7 +60,6 @@ pub struct CommunicatorError {
     pub rank: u32,
     pub ranks: u32,
     pub during: &'static str,
-    #[source]
     pub cause: Cause,
 }
 

@@ -23,7 +23,7 @@ impl FakeNccl {
         }
         let mut cc = Command::new(env::var_os("CC").unwrap_or("cc".into()));
         cc.args(["-shared", "-fPIC", "-O1", "-pthread", "-Wl,-soname,libnccl.so.2", "-I"]).arg(fake.path());
-        cc.args(options).arg("-o").arg(fake.library()).arg(fake.path().join("fake_nccl.c"));
+        cc.args(options).arg("-o").arg(fake.shared_object()).arg(fake.path().join("fake_nccl.c"));
         assert!(cc.status().expect("a C compiler").success());
         fake
     }
@@ -31,7 +31,7 @@ impl FakeNccl {
     /// With something else in its place.
     pub(crate) fn with_file(content: &[u8]) -> FakeNccl {
         let fake = FakeNccl(tempfile::tempdir().unwrap());
-        fs::write(fake.library(), content).unwrap();
+        fs::write(fake.shared_object(), content).unwrap();
         fake
     }
 
@@ -39,7 +39,7 @@ impl FakeNccl {
         self.0.path()
     }
 
-    pub(crate) fn library(&self) -> PathBuf {
+    pub(crate) fn shared_object(&self) -> PathBuf {
         self.path().join("libnccl.so.2")
     }
 
@@ -50,7 +50,7 @@ impl FakeNccl {
         for variable in ["VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
         }
-        command.env("HOME", self.path()).env("HCRUN_NCCL", self.library());
+        command.env("HOME", self.path()).env("HCRUN_NCCL", self.shared_object());
         command.env("FAKE_NCCL_LOG", self.path().join("log"));
         command
     }

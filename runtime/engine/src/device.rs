@@ -126,10 +126,6 @@ impl DeviceModel {
         Ok(model)
     }
 
-    pub fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
     /// Called whenever a part of the gradient has come, and after each evaluation: what a heartbeat's progress counter
     /// counts.
     pub fn set_on_progress(&mut self, on_progress: impl Fn() + Send + 'static) {

@@ -67,6 +67,13 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
+    /// Tells the coordinator, once.
+    fn tell(&self, session: &Session, bundle: &JoinBundle) {
+        if let Some(report) = self.report(bundle.coordinator_zone != bundle.zone) {
+            session.fail(report);
+        }
+    }
+
     /// What the coordinator is told; none where it knows or cannot be reached.
     /// `away`: it is in another zone.
     fn report(&self, away: bool) -> Option<FailureReport> {
@@ -109,16 +116,12 @@ pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
     let panics = harden::remember_panics();
     let bundle = JoinBundle::read(&settings.bundle)?;
     let session = join(&settings, &bundle)?;
-    let away = bundle.coordinator_zone != bundle.zone;
     let leaving = watch_end(&session);
     let result = guarded(&panics, || work::work(&settings, &bundle, &session, &leaving));
-    match &result {
-        Err(error) => match error.report(away) {
-            Some(report) => session.fail(report),
-            None => session.leave(),
-        },
-        Ok(()) => session.leave(),
+    if let Err(error) = &result {
+        error.tell(&session, &bundle);
     }
+    session.leave();
     result
 }
 

@@ -5,6 +5,7 @@
 //! that the coordinator is gone and ends the session, which aborts the group so that no wait of the training
 //! thread outlives it.
 
+use std::cell::Cell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -66,6 +67,8 @@ pub struct Session {
     said: Option<UnboundedSender<Said>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Why this worker leaves has been said.
+    failed: Cell<bool>,
 }
 
 /// Between the training thread and the session's own.
@@ -105,7 +108,10 @@ impl Session {
             .spawn(move || driver::run(settings, &their, order_sender, said_receiver, &connected_sender))
             .map_err(SessionError::Thread)?;
         match connected.recv() {
-            Ok(Ok(())) => Ok(Session { identity, orders, said: Some(said), shared, thread: Some(thread) }),
+            Ok(Ok(())) => {
+                let (said, thread, failed) = (Some(said), Some(thread), Cell::new(false));
+                Ok(Session { identity, orders, said, shared, thread, failed })
+            }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(End::CoordinatorLost { cause: "the control thread ended".to_owned() }.into()),
         }
@@ -174,10 +180,11 @@ impl Session {
         }
     }
 
-    /// Says why this worker leaves, and leaves.
-    pub fn fail(self, report: FailureReport) {
-        self.say(ToCoordinator::Failed(report));
-        self.leave();
+    /// Says why this worker leaves; the first reason stays.
+    pub fn fail(&self, report: FailureReport) {
+        if !self.failed.replace(true) {
+            self.say(ToCoordinator::Failed(report));
+        }
     }
 
     /// Closes the link after what was said has been sent.

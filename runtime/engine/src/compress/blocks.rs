@@ -5,6 +5,8 @@
 //! begins where nothing is cut off and ends where the largest weights are: with 4 bits, finer steps for many weights
 //! are worth more than the largest one's exact value.
 
+use hcrun_kernels::wire::nearest_bf16;
+
 use super::{BLOCK_ELEMS, Bits, Values};
 
 pub(super) fn quantise(values: &[f32], bits: Bits) -> Values {
@@ -40,12 +42,12 @@ fn quantise_block(block: &[f32], bits: Bits, codes: &mut [i8]) -> f32 {
 }
 
 /// Scales under which the largest weight has the lowest code (a negative scale if that weight is positive) or the
-/// highest one, times 1 down to [`LOWEST_RATIO`].
+/// highest one, times 1 down to [`LOWEST_RATIO`]. One that becomes infinite has an infinite error and is not taken.
 fn candidates(largest: f32, bits: Bits) -> impl Iterator<Item = f32> {
     let (lowest, highest) = bits.range();
     let ends = [largest / f32::from(highest), largest / f32::from(lowest)];
     let ratios = (0..RATIOS).map(|step| 1.0 - (1.0 - LOWEST_RATIO) * f32::from(step) / f32::from(RATIOS - 1));
-    ratios.flat_map(move |ratio| ends.map(|end| to_bf16(end * ratio))).filter(|scale| *scale != 0.0)
+    ratios.flat_map(move |ratio| ends.map(|end| nearest_bf16(end * ratio))).filter(|scale| *scale != 0.0)
 }
 
 fn squared_error(block: &[f32], scale: f32, bits: Bits) -> f64 {
@@ -63,12 +65,6 @@ fn code_of(value: f32, scale: f32, bits: Bits) -> i8 {
     }
     let (lowest, highest) = bits.range();
     (value / scale).round_ties_even().clamp(f32::from(lowest), f32::from(highest)) as i8
-}
-
-/// To nearest, ties to even. A finite value may become infinite; such a scale has an infinite error and is not taken.
-fn to_bf16(value: f32) -> f32 {
-    let bits = value.to_bits();
-    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
 const LOWEST_RATIO: f32 = 0.5;

@@ -1,5 +1,8 @@
 //! Where a trainer computes: passes, and the update of the ranges that this rank owns.
 
+use std::ops::Range;
+
+use hcrun_kernels::memory::{copy_of, zeros};
 use hcrun_protocol::job::Train;
 
 use super::TrainerError;
@@ -8,10 +11,6 @@ use crate::device::DeviceModel;
 use crate::model::{Model, OnReady};
 use crate::optimizer::{Optimizer, StepScalars};
 use crate::spec::ModelSpec;
-
-use std::ops::Range;
-
-use hcrun_kernels::memory::{copy_of, zeros};
 
 pub(super) trait Compute {
     /// Called as the device or processor gets on: proof of progress.

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hcrun_engine::trainer::Trainer;
 use hcrun_kernels::host_buffers::HostBuffers;
 use hcrun_net::BindError;
 use hcrun_net::group::{FormSpec, Group, LaneListener, LaneSettings, Member};
@@ -37,7 +38,7 @@ pub(super) fn work(
     let progress = session.progress();
     progress.enter(Activity::Preparing);
     let slot = bundle.slot.to_string();
-    let mut prepared =
+    let prepared =
         prepare(&assignment, (&slot, &bundle.zone), &bundle.coordinator_zone, &settings.locations, progress)?;
     session.state_limit().set(prepared.arena_elems);
 
@@ -73,26 +74,17 @@ pub(super) fn work(
         Order::Start { step, state } => (step, state),
         other => return Err(unexpected(&other)),
     };
-    if !state.is_empty() {
-        use hcrun_engine::trainer::Trainer;
-        prepared.trainer.restore(&state).map_err(TrainFailure::from)?;
-        drop(state);
-    }
-    if let Err(error) = train(session, &assignment, &group, prepared, generation, start) {
-        if let WorkerError::Train(TrainFailure::Trainer(_)) = &error {
-            // The coordinator hears of a failed device before peers see its links close: the process is about to end.
-            std::mem::forget(group);
-        }
-        return Err(error);
-    }
-    match wait_for_release(session) {
+    let trained = train(session, &assignment, &group, prepared, generation, start, state);
+    let ended = trained.and_then(|()| Ok(wait_for_release(session)?));
+    match &ended {
         Ok(()) => {
             leaving.release();
             group.close();
-            Ok(())
         }
-        Err(end) => Err(end.into()),
+        // Before the links close: peers would name this worker as lost.
+        Err(error) => error.tell(session, bundle),
     }
+    ended
 }
 
 fn train(
@@ -102,8 +94,13 @@ fn train(
     prepared: Prepared,
     generation: Generation,
     start: Step,
+    state: Vec<(String, Vec<f32>)>,
 ) -> Result<(), WorkerError> {
-    let Prepared { job, zones, exchange, batches, trainer, floors, .. } = prepared;
+    let Prepared { job, zones, exchange, batches, mut trainer, floors, .. } = prepared;
+    if !state.is_empty() {
+        trainer.restore(&state).map_err(TrainFailure::from)?;
+    }
+    drop(state);
     let me = assignment.rank;
     let in_checkpoint_zone = |rank: Rank| zones[rank.index()] == assignment.checkpoint_zone;
     let first = (0..zones.len()).map(Rank::from_index).find(|rank| in_checkpoint_zone(*rank));

@@ -34,8 +34,8 @@ impl<R: Rule> MeetDeadlines<R> {
         let mut room = Room::all(state);
         let grown = self.begin_promises(state, &mut room);
         self.keep_running(state, active, &mut room);
-        for (index, extra) in grown {
-            self.keep_grown(index, extra, &mut room);
+        for (index, pool, extra) in grown {
+            self.keep_grown(index, pool, extra, &mut room);
         }
         let promised: Vec<JobIndex> = self.book.by_start().map(|(_, index)| index).take(MAX_LOOKED).collect();
         for index in promised {
@@ -57,7 +57,7 @@ impl<R: Rule> MeetDeadlines<R> {
     }
 
     /// Returns those that run on more than their promise, with what they have more.
-    fn begin_promises(&mut self, state: &State, room: &mut Room) -> Vec<(JobIndex, u32)> {
+    fn begin_promises(&mut self, state: &State, room: &mut Room) -> Vec<(JobIndex, PoolIndex, u32)> {
         let now = state.now();
         let near = now + self.clearing + Span(super::super::spot::GRACE.0 / 2);
         let begun: Vec<JobIndex> = self
@@ -74,7 +74,7 @@ impl<R: Rule> MeetDeadlines<R> {
             if room.give(pool, devices) {
                 let held = Held::of(state, state.job(index)).filter(|held| held.pool == pool);
                 let extra = held.and_then(|held| held.devices.checked_sub(devices)).filter(|more| *more > 0);
-                grown.extend(extra.map(|extra| (index, extra)));
+                grown.extend(extra.map(|extra| (index, pool, extra)));
                 self.set(index, Some(in_pool(pool, devices)));
             }
         }
@@ -89,10 +89,8 @@ impl<R: Rule> MeetDeadlines<R> {
         self.clearing + if on_spot { Span(tolerance(job).0 / 2) } else { Span(0) }
     }
 
-    fn keep_grown(&mut self, index: JobIndex, extra: u32, room: &mut Room) {
-        let Some(want) = self.wants.get_mut(&index) else { return };
-        let pool = (0u8..64).map(PoolIndex).find(|pool| want.pools.contains(*pool));
-        if pool.is_some_and(|pool| room.lend(pool, extra)) {
+    fn keep_grown(&mut self, index: JobIndex, pool: PoolIndex, extra: u32, room: &mut Room) {
+        if let Some(want) = self.wants.get_mut(&index).filter(|_| room.lend(pool, extra)) {
             want.devices += extra;
         }
     }
