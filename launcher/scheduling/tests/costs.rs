@@ -189,9 +189,17 @@ fn providers_are_chosen_by_dollars_after_what_is_required() {
     assert_eq!(order(&none, 0.1), [(0, true), (2, true), (3, true), (1, true)]);
     // Spot that is lost every few minutes costs more than on-demand.
     assert_eq!(order(&none, 10.0), [(0, true), (3, true), (1, true), (2, true)]);
-    let certified = Need { certifications: vec!["ISO 27001".to_owned()], support_tier: Some(3) };
+    let certified = Need { certifications: vec!["ISO 27001".to_owned()], support_tier: Some(3), devices: 1 };
     assert_eq!(order(&certified, 0.1), [(3, true), (0, false), (2, false), (1, false)]);
     let scores = choose(&fleet, PoolSet::from_iter([PoolIndex(1)]), &certified, 1.0, &|_| None);
     assert_eq!(scores[0].refused.as_deref(), Some("zone `aws` has support tier 2; the job needs 3"));
     assert_eq!(scores[0].terms[0].name, "price");
+
+    // One device more than the cheapest has: it is refused, and comes behind all that have as many.
+    let size = |pool| fleet.devices_in(PoolSet::from_iter([pool]));
+    let devices = u32::try_from(size(PoolIndex(0)) + 1).unwrap();
+    let scores = choose(&fleet, PoolSet::ALL, &Need { devices, ..Need::default() }, 1.0, &|_| None);
+    let refused: Vec<bool> = scores.iter().map(|score| score.refused.is_some()).collect();
+    let small: Vec<bool> = scores.iter().map(|score| size(score.pool) < devices.into()).collect();
+    assert!(refused == small && refused.is_sorted() && refused.contains(&true), "{scores:?}");
 }

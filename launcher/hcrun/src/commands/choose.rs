@@ -42,7 +42,8 @@ pub(crate) fn choose(args: &PricesChooseArgs, output: &Output) -> Result<()> {
     let pools = pools(args, &fleet)?;
     let spot = lab::spot::read_all(&args.spot, &fleet)?;
     let losses = lab::spot::losses_per_hour(&spot);
-    let need = Need { certifications: args.require.clone(), support_tier: args.support };
+    let need =
+        Need { certifications: args.require.clone(), support_tier: args.support, devices: args.workers };
     let hours = f64::from(args.loss_takes) / 3_600.0;
     // A gang stands still with each node that is lost under it.
     let hazard = |pool: PoolIndex| {
@@ -50,7 +51,7 @@ pub(crate) fn choose(args: &PricesChooseArgs, output: &Output) -> Result<()> {
         losses.get(&pool).map(|losses| losses * f64::from(nodes))
     };
     let scores = costs::choose(&fleet, pools, &need, hours, &hazard);
-    let rows: Vec<Row> = scores.iter().map(|score| row(&fleet, score, args.workers)).collect();
+    let rows: Vec<Row> = scores.iter().map(|score| row(&fleet, score)).collect();
     let Some(best) = rows.iter().find(|row| row.refused.is_none()) else {
         let failure = Failure::new(&codes::NO_PLACEMENT, "no pool has what is required");
         let failure = failure.at(args.cluster.display().to_string());
@@ -84,12 +85,9 @@ fn pools(args: &PricesChooseArgs, fleet: &Fleet) -> Result<PoolSet> {
     }
 }
 
-fn row(fleet: &Fleet, score: &Score, workers: u32) -> Row {
+fn row(fleet: &Fleet, score: &Score) -> Row {
     let pool = fleet.pool(score.pool);
     let zone = fleet.costs.zone(pool.zone);
-    let devices = u64::from(pool.nodes) * u64::from(pool.devices_per_node);
-    let too_small = (devices < u64::from(workers))
-        .then(|| format!("pool `{}` has {devices} devices; the job needs {workers}", pool.name));
     Row {
         pool: pool.name.clone(),
         zone: fleet.zone(pool.zone).name.to_string(),
@@ -100,7 +98,7 @@ fn row(fleet: &Fleet, score: &Score, workers: u32) -> Row {
         support_tier: zone.support_tier,
         usd_per_hour: (!score.terms.is_empty()).then(|| score.usd_per_hour()),
         score: score.terms.clone(),
-        refused: score.refused.clone().or(too_small),
+        refused: score.refused.clone(),
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Need {
     pub certifications: Vec<String>,
     /// At least this tier.
     pub support_tier: Option<u8>,
+    /// At least as many in one pool.
+    pub devices: u32,
 }
 
 /// One addend of a score, in dollars for a device hour.
@@ -69,6 +71,7 @@ fn score(fleet: &Fleet, index: PoolIndex, need: &Need, hours_lost: f64, hazard: 
     }
     let missing = need.certifications.iter().find(|wanted| !zone.certifications.contains(wanted));
     let name = &fleet.zone(pool.zone).name;
+    let devices = fleet.devices_in(PoolSet::from_iter([index]));
     let refused = match (missing, need.support_tier) {
         (Some(wanted), _) => Some(format!("zone `{name}` is not certified for {wanted}")),
         (None, Some(tier)) if zone.support_tier.is_none_or(|has| has < tier) => {
@@ -76,6 +79,10 @@ fn score(fleet: &Fleet, index: PoolIndex, need: &Need, hours_lost: f64, hazard: 
                 Some(has) => format!("zone `{name}` has support tier {has}; the job needs {tier}"),
                 None => format!("zone `{name}` states no support tier; the job needs {tier}"),
             })
+        }
+        _ if devices < u64::from(need.devices) => {
+            let wanted = need.devices;
+            Some(format!("pool `{}` has {devices} devices; the job needs {wanted}", pool.name))
         }
         _ if price.is_none() => Some(format!("the price of pool `{}` is unknown", pool.name)),
         _ => None,
