@@ -155,6 +155,15 @@ HC_DEVICE void pack_halves(u64 n, u64 begin, Rounding rounding, const float* val
     store_decoded(index, elems, quad, residual, decoded);
 }
 
+// Values as they are.
+struct Floats {
+    typedef float Word;
+
+    HC_DEVICE void decode(const float* payload, u64 quad, u32 elems, float* into) {
+        hc_load_quad(payload + quad * QUAD, elems, into);
+    }
+};
+
 // Small integers in blocks that share a scale.
 
 HC_DEVICE u16 load_word(const u8* from) {
@@ -425,6 +434,11 @@ HC_KERNEL(256) hc_accumulate_int8(u64 n, u64 begin, const u8* payload, float* va
 
 HC_KERNEL(256) hc_accumulate_int4(u64 n, u64 begin, const u8* payload, float* values) {
     accumulate<Blocks<Int4>>(n, begin, payload, values);
+}
+
+HC_KERNEL(256) hc_reduce_f32(u64 n, u64 begin, u32 payloads, u64 stride, const float* payload, const float* own,
+                             u32 own_at, float divisor, float* out) {
+    reduce<Floats>(n, begin, payloads, stride, payload, own, own_at, divisor, out);
 }
 
 HC_KERNEL(256) hc_reduce_bf16(u64 n, u64 begin, u32 payloads, u64 stride, const u16* payload, const float* own,

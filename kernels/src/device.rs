@@ -14,7 +14,9 @@ use std::ops::Range;
 pub use self::host_buffer::{HostBuffer, HostMemory, Ticket, Tickets};
 
 /// Runs kernels in the order they are launched.
-pub trait Device {
+///
+/// It belongs to one thread at a time; another thread works through a [`Device::beside`] of its own.
+pub trait Device: Send {
     /// What it is, for people: `NVIDIA H100 80GB HBM3`, `emulator`.
     fn name(&self) -> String;
 
@@ -68,6 +70,12 @@ pub trait Device {
         range: Range<usize>,
     ) -> Result<Ticket, DeviceError>;
 
+    /// Marks what was launched up to now: to wait for the ticket is to wait until it has ended.
+    ///
+    /// # Errors
+    /// If an earlier launch failed.
+    fn mark(&self) -> Result<Ticket, DeviceError>;
+
     /// Waits until a copy has ended, and with it all that were started before it.
     ///
     /// # Errors
@@ -85,6 +93,13 @@ pub trait Device {
     /// # Errors
     /// If one of them failed.
     fn synchronize(&self) -> Result<(), DeviceError>;
+
+    /// The same memory and kernels with an order of its own: what is launched here and there runs in no order but
+    /// that of waits.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    fn beside(&self) -> Result<Box<dyn Device>, DeviceError>;
 }
 
 /// Memory of a device, given back when it is dropped.
@@ -92,12 +107,12 @@ pub struct DeviceBuffer {
     address: u64,
     bytes: usize,
     /// What gives the memory back.
-    owner: Box<dyn Any>,
+    owner: Box<dyn Any + Send + Sync>,
 }
 
 impl DeviceBuffer {
     /// For devices: `owner` gives the memory back when it is dropped.
-    pub fn new(address: u64, bytes: usize, owner: Box<dyn Any>) -> DeviceBuffer {
+    pub fn new(address: u64, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> DeviceBuffer {
         DeviceBuffer { address, bytes, owner }
     }
 

@@ -28,7 +28,8 @@ use hcrun_protocol::schedule::Level;
 pub use self::element::Element;
 pub use self::feedback::Feedback;
 use self::levels::{AnyLevels, Levels, for_any};
-use self::pieces::Position;
+pub(crate) use self::pieces::Position;
+pub(crate) use self::reduction::check;
 use self::reduction::{BLOCK_ELEMS, Reduction};
 pub use crate::wire::Rounding;
 
@@ -138,10 +139,17 @@ impl Buffers for HostBuffers {
     ///
     /// # Panics
     /// If the range lies outside the buffer, or a lossy codec is asked for other elements than f32.
-    fn encode(&mut self, level: Level, range: Range<usize>, packing: Packing, out: &mut Vec<u8>) {
+    fn encode(
+        &mut self,
+        level: Level,
+        range: Range<usize>,
+        packing: Packing,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BufferError> {
         debug_assert!(range.start.is_multiple_of(packing.codec.block_elems()), "{range:?} cuts a block");
         if !packing.codec.is_lossy() {
-            return for_any!(&self.levels, levels => copy(levels.own(level, range), out));
+            for_any!(&self.levels, levels => copy(levels.own(level, range), out));
+            return Ok(());
         }
         let AnyLevels::F32(levels) = &mut self.levels else {
             panic!("{:?} cannot be packed as `{}`", self.dtype(), packing.codec);
@@ -151,6 +159,7 @@ impl Buffers for HostBuffers {
         let feedback = self.feedback.as_mut().filter(|_| adds);
         let residual = feedback.map(|feedback| feedback.residual(packing.phase, elems));
         packing::pack(levels, level, range, (packing, self.rounding), residual, out);
+        Ok(())
     }
 
     fn reduce(
@@ -160,7 +169,7 @@ impl Buffers for HostBuffers {
         operands: &[Operand<'_>],
         divisor: Option<usize>,
     ) -> Result<(), BufferError> {
-        reduction::check(self.dtype(), self.elems(), &range, operands)?;
+        check(self.dtype(), self.elems(), &range, operands)?;
         debug_assert!(!operands.is_empty(), "something is stored");
         debug_assert!(divisor.is_none() || self.op == ReduceOp::Average, "only averages are divided");
         self.positions.clear();

@@ -30,6 +30,7 @@ pub const KERNELS: &[&Kernel] = &[
     &AccumulateF16::KERNEL,
     &AccumulateInt8::KERNEL,
     &AccumulateInt4::KERNEL,
+    &ReduceF32::KERNEL,
     &ReduceBf16::KERNEL,
     &ReduceF16::KERNEL,
     &ReduceInt8::KERNEL,
@@ -1202,6 +1203,53 @@ impl AccumulateInt4 {
                 Argument::U64(self.begin),
                 Argument::Address(self.payload.value()),
                 Argument::Address(self.values.value()),
+            ],
+        )
+    }
+}
+
+/// Adds payloads of f32, `stride` words apart, in rank order with `own`, if any, as number `own_at`; then divides.
+#[derive(Debug, Clone, Copy)]
+pub struct ReduceF32 {
+    pub n: u64,
+    pub begin: u64,
+    pub payloads: u32,
+    pub stride: u64,
+    pub payload: Address<f32>,
+    pub own: Address<f32>,
+    pub own_at: u32,
+    pub divisor: f32,
+    /// Written.
+    pub out: Address<f32>,
+}
+
+impl ReduceF32 {
+    pub const KERNEL: Kernel = Kernel {
+        name: "reduce_f32",
+        file: "codec.cu",
+        block: 256,
+        elems_per_block: 1024,
+        shared_bytes: 0,
+        parameters: 9,
+    };
+
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn launch(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        Kernel::start(
+            &Self::KERNEL,
+            device,
+            self.n,
+            &[
+                Argument::U64(self.n),
+                Argument::U64(self.begin),
+                Argument::U32(self.payloads),
+                Argument::U64(self.stride),
+                Argument::Address(self.payload.value()),
+                Argument::Address(self.own.value()),
+                Argument::U32(self.own_at),
+                Argument::F32(self.divisor),
+                Argument::Address(self.out.value()),
             ],
         )
     }

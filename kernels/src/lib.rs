@@ -13,6 +13,7 @@
 
 mod simd;
 
+pub mod any_buffers;
 pub mod attention;
 pub mod clip;
 pub mod cross_entropy;
@@ -20,6 +21,7 @@ pub mod cuda;
 pub mod cuda_sources;
 pub mod device;
 pub mod device_attention;
+pub mod device_buffers;
 pub mod digest;
 pub mod elementwise;
 pub mod embedding;

@@ -123,7 +123,18 @@ fn train() -> Train {
 fn scalars(gradient: &[f32], weight: f64, step: u64) -> StepScalars {
     let mut partials = Vec::new();
     norm_partials(gradient, chunk_elems(gradient.len()), &mut partials);
-    let clip = clip(fold_partials(&partials), weight, 1.0);
+    of_partials(&partials, weight, step)
+}
+
+/// As [`scalars`], of the gradient that is on the device.
+fn device_scalars(model: &mut DeviceModel, weight: f64, step: u64) -> anyhow::Result<StepScalars> {
+    let (elems, mut partials) = (model.arena_elems(), Vec::new());
+    model.norm_partials(&(0..elems), chunk_elems(elems), &mut partials)?;
+    Ok(of_partials(&partials, weight, step))
+}
+
+fn of_partials(partials: &[f64], weight: f64, step: u64) -> StepScalars {
+    let clip = clip(fold_partials(partials), weight, 1.0);
     StepScalars {
         learning_rate: 1e-3,
         gradient_scale: clip.gradient_scale,
@@ -152,20 +163,17 @@ pub(super) fn measure(
     let text = shape.text();
     let batch =
         Batch::Tokens { inputs: &text[..shape.tokens()], targets: &text[1..], context: shape.context() };
-    let mut gradient = vec![0.0_f32; spec.arena_elems()];
     let (mut losses, mut passes, mut whole) = (Vec::new(), Duration::ZERO, Duration::ZERO);
     for step in 0..WARM_UP + shape.steps {
         if step > WARM_UP && Instant::now() >= end {
             break;
         }
         let start = Instant::now();
-        let mut on_ready = |range: Range<usize>, values: &[f32]| gradient[range].copy_from_slice(values);
-        let sums = model.forward_backward(&[batch], &mut on_ready)?;
+        let sums = model.forward_backward(&[batch], &mut |_| {})?;
         let passed = start.elapsed();
-        // As the exchange would know it; its time is not part of the step.
-        let scalars = scalars(&gradient, sums.weight, step as u64);
         let update = Instant::now();
-        model.update(&scalars, &gradient)?;
+        let scalars = device_scalars(&mut model, sums.weight, step as u64)?;
+        model.update(&scalars)?;
         model.advance()?;
         losses.push(sums.loss_sum / sums.weight);
         if step >= WARM_UP {
@@ -197,15 +205,14 @@ pub(super) fn compare(device: Rc<dyn Device>, shape: &Shape) -> anyhow::Result<(
     let whole = std::iter::once(0..spec.arena_elems()).collect();
     let mut optimizer = Optimizer::new(&train(), &spec.profile(), whole);
     let (mut parameters, mut next) = (spec.init(1), vec![0.0; spec.arena_elems()]);
-    let (mut gradient, mut of_device) = (next.clone(), next.clone());
+    let mut gradient = next.clone();
     let text = shape.text();
     let batch =
         Batch::Tokens { inputs: &text[..shape.tokens()], targets: &text[1..], context: shape.context() };
     let mut first = None;
     for step in 0..shape.steps {
         let cpu = on_cpu.forward_backward(&parameters, &[batch], &mut gradient, &mut |_, _| {})?;
-        let mut on_ready = |range: Range<usize>, values: &[f32]| of_device[range].copy_from_slice(values);
-        let device = on_device.forward_backward(&[batch], &mut on_ready)?;
+        let device = on_device.forward_backward(&[batch], &mut |_| {})?;
         let (cpu_loss, device_loss) = (cpu.loss_sum / cpu.weight, device.loss_sum / device.weight);
         let allowed = 0.02 * *first.get_or_insert(cpu_loss);
         ensure!(
@@ -214,7 +221,8 @@ pub(super) fn compare(device: Rc<dyn Device>, shape: &Shape) -> anyhow::Result<(
         );
         optimizer.apply(&scalars(&gradient, cpu.weight, step as u64), &parameters, &gradient, &mut next);
         std::mem::swap(&mut parameters, &mut next);
-        on_device.update(&scalars(&of_device, device.weight, step as u64), &of_device)?;
+        let scalars = device_scalars(&mut on_device, device.weight, step as u64)?;
+        on_device.update(&scalars)?;
         on_device.advance()?;
     }
     Ok(())

@@ -7,6 +7,7 @@
 use hcrun_kernels::device::Device;
 
 mod attention;
+mod buffers;
 mod close;
 mod codec;
 mod digest;
@@ -41,6 +42,7 @@ pub fn cases() -> Vec<Case> {
         norm::CASES,
         digest::CASES,
         codec::CASES,
+        buffers::CASES,
         select::CASES,
         privacy::CASES,
         rows::CASES,

@@ -26,6 +26,7 @@
     HC_ENTRY(accumulate_f16, u64, u64, const u16*, float*) \
     HC_ENTRY(accumulate_int8, u64, u64, const u8*, float*) \
     HC_ENTRY(accumulate_int4, u64, u64, const u8*, float*) \
+    HC_ENTRY(reduce_f32, u64, u64, u32, u64, const float*, const float*, u32, float, float*) \
     HC_ENTRY(reduce_bf16, u64, u64, u32, u64, const u16*, const float*, u32, float, float*) \
     HC_ENTRY(reduce_f16, u64, u64, u32, u64, const u16*, const float*, u32, float, float*) \
     HC_ENTRY(reduce_int8, u64, u64, u32, u64, const u8*, const float*, u32, float, float*) \

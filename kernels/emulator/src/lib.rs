@@ -10,7 +10,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hcrun_kernels::device::{
     Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Launch, Ticket, Tickets,
@@ -36,7 +36,7 @@ pub struct Emulator {
     /// Empty for none.
     mutant: &'static str,
     last_blocks: Option<u32>,
-    memory: Rc<Memory>,
+    memory: Arc<Memory>,
     tickets: Tickets,
 }
 
@@ -76,7 +76,8 @@ impl Device for Emulator {
     fn allocate(&self, bytes: usize) -> Result<DeviceBuffer, DeviceError> {
         let address = self.memory.allocate(bytes);
         let address = address.ok_or_else(|| DeviceError::OutOfMemory { device: self.name(), bytes })?;
-        let owner: Box<dyn Any> = Box::new(Allocation { memory: Rc::clone(&self.memory), address });
+        let owner: Box<dyn Any + Send + Sync> =
+            Box::new(Allocation { memory: Arc::clone(&self.memory), address });
         Ok(DeviceBuffer::new(address, bytes, owner))
     }
 
@@ -119,6 +120,10 @@ impl Device for Emulator {
         Ok(ticket)
     }
 
+    fn mark(&self) -> Result<Ticket, DeviceError> {
+        Ok(self.tickets.issue())
+    }
+
     fn wait(&self, ticket: Ticket) -> Result<(), DeviceError> {
         self.tickets.end(ticket);
         Ok(())
@@ -154,6 +159,15 @@ impl Device for Emulator {
         self.tickets.end_all();
         Ok(())
     }
+
+    fn beside(&self) -> Result<Box<dyn Device>, DeviceError> {
+        Ok(Box::new(Emulator {
+            seed: self.seed.wrapping_add(1),
+            mutant: self.mutant,
+            memory: Arc::clone(&self.memory),
+            ..Emulator::default()
+        }))
+    }
 }
 
 struct Words {
@@ -176,7 +190,7 @@ impl HostMemory for Words {
 }
 
 struct Allocation {
-    memory: Rc<Memory>,
+    memory: Arc<Memory>,
     address: u64,
 }
 

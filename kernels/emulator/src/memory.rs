@@ -3,9 +3,9 @@
 #![expect(unsafe_code, reason = "kernels in C++ write to this memory")]
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::slice;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Before and behind each allocation.
 const MARGIN_BYTES: usize = 4096;
@@ -16,7 +16,7 @@ const ALIGN: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// By address, which lies behind the first margin.
-    regions: RefCell<BTreeMap<u64, Region>>,
+    regions: Mutex<BTreeMap<u64, Region>>,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,14 @@ struct Region {
     bytes: usize,
 }
 
+// SAFETY: the block is reached through the map's lock, and by kernels, of which no two at once work on the same bytes.
+unsafe impl Send for Region {}
+
 impl Memory {
+    fn regions(&self) -> MutexGuard<'_, BTreeMap<u64, Region>> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The address of fresh memory, or none if there is not enough.
     pub(crate) fn allocate(&self, bytes: usize) -> Option<u64> {
         let total = bytes.checked_add(2 * MARGIN_BYTES)?;
@@ -39,12 +46,12 @@ impl Memory {
         // SAFETY: `block` has `total` bytes.
         unsafe { block.write_bytes(PATTERN, total) };
         let address = block as u64 + MARGIN_BYTES as u64;
-        self.regions.borrow_mut().insert(address, Region { block, layout, bytes });
+        self.regions().insert(address, Region { block, layout, bytes });
         Some(address)
     }
 
     pub(crate) fn free(&self, address: u64) {
-        if let Some(region) = self.regions.borrow_mut().remove(&address) {
+        if let Some(region) = self.regions().remove(&address) {
             // SAFETY: it came from `alloc` with this layout, and was in the map, so is freed once.
             unsafe { dealloc(region.block, region.layout) };
         }
@@ -52,13 +59,13 @@ impl Memory {
 
     /// Start and end of each allocation.
     pub(crate) fn ranges(&self) -> Vec<[u64; 2]> {
-        let regions = self.regions.borrow();
+        let regions = self.regions();
         regions.iter().map(|(address, region)| [*address, address + region.bytes as u64]).collect()
     }
 
     /// False if there is no such memory.
     pub(crate) fn write(&self, address: u64, offset: usize, bytes: &[u8]) -> bool {
-        let regions = self.regions.borrow();
+        let regions = self.regions();
         let Some(region) = regions.get(&address).filter(|region| region.holds(offset, bytes.len())) else {
             return false;
         };
@@ -69,7 +76,7 @@ impl Memory {
 
     /// False if there is no such memory.
     pub(crate) fn read(&self, address: u64, offset: usize, bytes: &mut [u8]) -> bool {
-        let regions = self.regions.borrow();
+        let regions = self.regions();
         let Some(region) = regions.get(&address).filter(|region| region.holds(offset, bytes.len())) else {
             return false;
         };
@@ -81,7 +88,7 @@ impl Memory {
     /// What a kernel did to a margin, which is then mended.
     pub(crate) fn check_margins(&self) -> Result<(), String> {
         let mut found = Ok(());
-        for region in self.regions.borrow().values() {
+        for region in self.regions().values() {
             for (start, side) in [(0, "before"), (MARGIN_BYTES + region.bytes, "behind")] {
                 // SAFETY: both margins are inside the allocation, and nothing else runs.
                 let margin = unsafe { slice::from_raw_parts_mut(region.block.add(start), MARGIN_BYTES) };
@@ -104,7 +111,7 @@ impl Region {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        for region in self.regions.get_mut().values() {
+        for region in self.regions().values() {
             // SAFETY: as in `free`; the map is dropped with this.
             unsafe { dealloc(region.block, region.layout) };
         }

@@ -2,10 +2,10 @@
 //!
 //! Cubins are named by the digest of what they were made of, so that one of other sources is never taken.
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -56,7 +56,7 @@ pub struct Code {
     cache: Option<Cache>,
     nvrtc_folders: Vec<PathBuf>,
     /// Looked for when it is first needed.
-    nvrtc: OnceCell<Result<Nvrtc, NvrtcError>>,
+    nvrtc: OnceLock<Result<Nvrtc, NvrtcError>>,
 }
 
 /// Machine code of one file.
@@ -109,7 +109,7 @@ impl Code {
             carried: None,
             cache: Cache::of_user(),
             nvrtc_folders: Vec::new(),
-            nvrtc: OnceCell::new(),
+            nvrtc: OnceLock::new(),
         }
     }
 
@@ -127,7 +127,7 @@ impl Code {
     /// Looks for NVRTC in `folders` before the system's.
     #[must_use]
     pub fn with_nvrtc_folders(self, folders: Vec<PathBuf>) -> Code {
-        Code { nvrtc_folders: folders, nvrtc: OnceCell::new(), ..self }
+        Code { nvrtc_folders: folders, nvrtc: OnceLock::new(), ..self }
     }
 
     pub fn files(&self) -> impl Iterator<Item = &'static str> {

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::ops::Range;
 use std::ptr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +26,8 @@ use crate::device::{
 
 /// A card with the code of its kernels.
 pub struct CudaDevice {
-    session: Rc<Session>,
-    code: Code,
+    session: Arc<Session>,
+    code: Arc<Code>,
     modules: RefCell<BTreeMap<&'static str, LoadedModule>>,
     functions: RefCell<BTreeMap<&'static str, Function>>,
     /// The last launch: what failed asynchronously was this one or one before it.
@@ -40,13 +39,21 @@ pub struct CudaDevice {
     marks: RefCell<Vec<Mark>>,
 }
 
+// SAFETY: modules, functions and events are handles of the driver, used as those of `Session`.
+unsafe impl Send for CudaDevice {}
+
 impl CudaDevice {
     /// # Errors
     /// If the card does not answer.
     pub fn open(driver: &Driver, index: u32, code: Code) -> Result<CudaDevice, OpenError> {
-        let session = Session::open(driver, index)?;
-        Ok(CudaDevice {
-            session: Rc::new(session),
+        let open = || Session::open(Arc::clone(driver.api()), driver.version(), driver.card(index)?);
+        let session = open().map_err(|cause| OpenError { index, cause })?;
+        Ok(CudaDevice::with(session, Arc::new(code)))
+    }
+
+    fn with(session: Session, code: Arc<Code>) -> CudaDevice {
+        CudaDevice {
+            session: Arc::new(session),
             code,
             modules: RefCell::default(),
             functions: RefCell::default(),
@@ -54,7 +61,7 @@ impl CudaDevice {
             tickets: Tickets::default(),
             copies: RefCell::default(),
             marks: RefCell::default(),
-        })
+        }
     }
 
     pub fn card(&self) -> &Card {
@@ -136,10 +143,10 @@ impl CudaDevice {
             .api
             .check("cuModuleLoadData", status)
             .map_err(|cause| refusal(file, architecture, &machine.origin, session.driver, cause))?;
-        Ok(LoadedModule { session: Rc::clone(session), handle, origin: machine.origin })
+        Ok(LoadedModule { session: Arc::clone(session), handle, origin: machine.origin })
     }
 
-    fn mark(&self) -> Result<Mark, DeviceError> {
+    fn spare(&self) -> Result<Mark, DeviceError> {
         match self.marks.borrow_mut().pop() {
             Some(mark) => Ok(mark),
             None => Mark::new(&self.session, EVENT_WITHOUT_TIME).map_err(|error| self.failed(&error)),
@@ -170,7 +177,7 @@ impl Device for CudaDevice {
             OUT_OF_MEMORY => Err(DeviceError::OutOfMemory { device: self.name(), bytes }),
             status => {
                 self.checked("cuMemAlloc", status)?;
-                let owner = Allocation { session: Rc::clone(session), address };
+                let owner = Allocation { session: Arc::clone(session), address };
                 Ok(DeviceBuffer::new(address, bytes, Box::new(owner)))
             }
         }
@@ -212,7 +219,7 @@ impl Device for CudaDevice {
             }
             status => {
                 self.checked("cuMemHostAlloc", status)?;
-                let pinned = Pinned { session: Rc::clone(session), memory: memory.cast(), bytes };
+                let pinned = Pinned { session: Arc::clone(session), memory: memory.cast(), bytes };
                 Ok(HostBuffer::new(Box::new(pinned), &self.tickets))
             }
         }
@@ -236,7 +243,7 @@ impl Device for CudaDevice {
             (session.api.copy_to_device)(address, bytes.as_ptr().cast(), bytes.len(), session.stream)
         };
         self.checked("cuMemcpyHtoDAsync", status)?;
-        let [begun, ended] = [self.mark()?, self.mark()?];
+        let [begun, ended] = [self.spare()?, self.spare()?];
         ended.record(session.stream).map_err(|error| self.failed(&error))?;
         self.copies.borrow_mut().push_back((ticket, [begun, ended]));
         Ok(ticket)
@@ -254,7 +261,7 @@ impl Device for CudaDevice {
         let bytes = to.lend(range, ticket);
         let session = &*self.session;
         session.bind()?;
-        let [begun, ended] = [self.mark()?, self.mark()?];
+        let [begun, ended] = [self.spare()?, self.spare()?];
         begun.record(session.stream).map_err(|error| self.failed(&error))?;
         // SAFETY: stream and event exist, in one context.
         let status = unsafe { (session.api.stream_wait)(session.copies, begun.handle, 0) };
@@ -265,6 +272,16 @@ impl Device for CudaDevice {
         };
         self.checked("cuMemcpyDtoHAsync", status)?;
         ended.record(session.copies).map_err(|error| self.failed(&error))?;
+        self.copies.borrow_mut().push_back((ticket, [begun, ended]));
+        Ok(ticket)
+    }
+
+    fn mark(&self) -> Result<Ticket, DeviceError> {
+        let session = &*self.session;
+        session.bind()?;
+        let ticket = self.tickets.issue();
+        let [begun, ended] = [self.spare()?, self.spare()?];
+        ended.record(session.stream).map_err(|error| self.failed(&error))?;
         self.copies.borrow_mut().push_back((ticket, [begun, ended]));
         Ok(ticket)
     }
@@ -332,6 +349,12 @@ impl Device for CudaDevice {
         self.tickets.end_all();
         Ok(())
     }
+
+    fn beside(&self) -> Result<Box<dyn Device>, DeviceError> {
+        let Session { api, driver, card, .. } = &*self.session;
+        let session = Session::open(Arc::clone(api), *driver, card.clone())?;
+        Ok(Box::new(CudaDevice::with(session, Arc::clone(&self.code))))
+    }
 }
 
 /// Why a card cannot be used.
@@ -354,26 +377,17 @@ struct Session {
 }
 
 impl Session {
-    fn open(driver: &Driver, index: u32) -> Result<Session, OpenError> {
-        let wrap = |cause| OpenError { index, cause };
-        let card = driver.card(index).map_err(wrap)?;
-        let api = Arc::clone(driver.api());
+    fn open(api: Arc<Api>, driver: DriverVersion, card: Card) -> Result<Session, CudaError> {
         let mut context = ptr::null_mut();
         // SAFETY: writes one handle; the ordinal is the driver's.
         let status = unsafe { (api.context_retain)(&mut context, card.ordinal) };
-        api.check("cuDevicePrimaryCtxRetain", status).map_err(wrap)?;
+        api.check("cuDevicePrimaryCtxRetain", status)?;
         // From here on, dropping it releases the context.
-        let mut session = Session {
-            api,
-            driver: driver.version(),
-            card,
-            context,
-            stream: ptr::null_mut(),
-            copies: ptr::null_mut(),
-        };
-        session.set_context().map_err(wrap)?;
-        session.stream = session.new_stream().map_err(wrap)?;
-        session.copies = session.new_stream().map_err(wrap)?;
+        let mut session =
+            Session { api, driver, card, context, stream: ptr::null_mut(), copies: ptr::null_mut() };
+        session.set_context()?;
+        session.stream = session.new_stream()?;
+        session.copies = session.new_stream()?;
         Ok(session)
     }
 
@@ -396,6 +410,12 @@ impl Session {
     }
 }
 
+// SAFETY: the driver lets any thread use its handles; each call is preceded by `set_context` on the thread that makes it,
+// and the fields do not change.
+unsafe impl Send for Session {}
+// SAFETY: as above.
+unsafe impl Sync for Session {}
+
 impl Drop for Session {
     fn drop(&mut self) {
         // SAFETY: no buffer, module or event outlives its session: each holds it. Errors cannot be acted on.
@@ -413,7 +433,7 @@ impl Drop for Session {
 }
 
 struct Allocation {
-    session: Rc<Session>,
+    session: Arc<Session>,
     address: DevicePointer,
 }
 
@@ -428,10 +448,13 @@ impl Drop for Allocation {
 
 /// Memory of the host that the card reaches by itself.
 struct Pinned {
-    session: Rc<Session>,
+    session: Arc<Session>,
     memory: *mut u8,
     bytes: usize,
 }
+
+// SAFETY: nobody else has its memory, and the driver gives it back on any thread.
+unsafe impl Send for Pinned {}
 
 impl HostMemory for Pinned {
     fn bytes(&self) -> usize {
@@ -465,7 +488,7 @@ impl Drop for Pinned {
 }
 
 struct LoadedModule {
-    session: Rc<Session>,
+    session: Arc<Session>,
     handle: Module,
     origin: Origin,
 }
@@ -484,17 +507,17 @@ impl Drop for LoadedModule {
 
 /// A point in a stream.
 struct Mark {
-    session: Rc<Session>,
+    session: Arc<Session>,
     handle: Event,
 }
 
 impl Mark {
-    fn new(session: &Rc<Session>, flags: c_uint) -> Result<Mark, CudaError> {
+    fn new(session: &Arc<Session>, flags: c_uint) -> Result<Mark, CudaError> {
         let mut handle = ptr::null_mut();
         // SAFETY: writes one handle; the context is current.
         let status = unsafe { (session.api.event_create)(&mut handle, flags) };
         session.api.check("cuEventCreate", status)?;
-        Ok(Mark { session: Rc::clone(session), handle })
+        Ok(Mark { session: Arc::clone(session), handle })
     }
 
     fn record(&self, stream: Stream) -> Result<(), CudaError> {

@@ -1,12 +1,12 @@
 //! Memory of the host that a device copies from and to beside its work.
 
-use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a device allocates for [`HostBuffer`].
-pub trait HostMemory {
+pub trait HostMemory: Send {
     fn bytes(&self) -> usize;
     /// # Panics
     /// If the range is not inside.
@@ -20,41 +20,41 @@ pub trait HostMemory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// For devices: numbers copies, and knows which have ended.
+/// For devices: numbers copies, and knows which have ended. Atomic only so that host memory may go to another thread
+/// together with its device.
 #[derive(Debug, Default)]
 pub struct Tickets {
-    issued: Cell<u64>,
-    ended: Rc<Cell<u64>>,
+    issued: AtomicU64,
+    ended: Arc<AtomicU64>,
 }
 
 impl Tickets {
     pub fn issue(&self) -> Ticket {
-        self.issued.set(self.issued.get() + 1);
-        Ticket(self.issued.get())
+        Ticket(self.issued.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// All copies have ended.
     pub fn end_all(&self) {
-        self.ended.set(self.issued.get());
+        self.ended.store(self.issued.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// This copy has ended, and all before it.
     pub fn end(&self, ticket: Ticket) {
-        self.ended.set(self.ended.get().max(ticket.0));
+        self.ended.fetch_max(ticket.0, Ordering::Relaxed);
     }
 }
 
 /// Host memory, parts of which are busy while the device copies.
 pub struct HostBuffer {
     memory: Box<dyn HostMemory>,
-    ended: Rc<Cell<u64>>,
+    ended: Arc<AtomicU64>,
     /// Copies of which it is not known that they have ended.
     busy: Vec<(Ticket, Range<usize>)>,
 }
 
 impl HostBuffer {
     pub fn new(memory: Box<dyn HostMemory>, tickets: &Tickets) -> HostBuffer {
-        HostBuffer { memory, ended: Rc::clone(&tickets.ended), busy: Vec::new() }
+        HostBuffer { memory, ended: Arc::clone(&tickets.ended), busy: Vec::new() }
     }
 
     pub fn bytes(&self) -> usize {
@@ -81,7 +81,7 @@ impl HostBuffer {
     /// As [`Self::read`].
     pub fn lend(&mut self, range: Range<usize>, ticket: Ticket) -> &mut [u8] {
         self.assert_free(&range);
-        let ended = self.ended.get();
+        let ended = self.ended.load(Ordering::Relaxed);
         self.busy.retain(|(ticket, _)| ticket.0 > ended);
         self.busy.push((ticket, range.clone()));
         self.memory.range_mut(range)
@@ -89,7 +89,7 @@ impl HostBuffer {
 
     fn assert_free(&self, range: &Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.bytes(), "{range:?} of {} bytes", self.bytes());
-        let ended = self.ended.get();
+        let ended = self.ended.load(Ordering::Relaxed);
         let busy = self
             .busy
             .iter()

@@ -2,7 +2,7 @@
 
 /// How far the pieces of one payload are read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Position {
+pub(crate) struct Position {
     piece: usize,
     offset: usize,
 }
@@ -22,15 +22,21 @@ impl Position {
         if next.len() == bytes {
             return next;
         }
-        let stage = &mut stage[..bytes];
-        let (mut into, mut from) = (&mut *stage, next);
-        loop {
+        let (taken, rest) = stage[..bytes].split_at_mut(next.len());
+        taken.copy_from_slice(next);
+        self.fill(pieces, rest);
+        &stage[..bytes]
+    }
+
+    /// Copies the next bytes.
+    ///
+    /// # Panics
+    /// As [`Self::take`].
+    pub(crate) fn fill(&mut self, pieces: &[&[u8]], mut into: &mut [u8]) {
+        while !into.is_empty() {
+            let from = self.next(pieces, into.len());
             let (filled, rest) = into.split_at_mut(from.len());
             filled.copy_from_slice(from);
-            if rest.is_empty() {
-                return stage;
-            }
-            from = self.next(pieces, rest.len());
             into = rest;
         }
     }

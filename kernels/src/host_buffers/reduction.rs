@@ -17,7 +17,7 @@ use super::pieces::{Position, STAGE_BYTES};
 pub(super) const BLOCK_ELEMS: usize = 1024;
 
 /// Whether a reduction can be carried out.
-pub(super) fn check(
+pub(crate) fn check(
     dtype: DType,
     elems: usize,
     range: &Range<usize>,

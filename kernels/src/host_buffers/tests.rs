@@ -196,7 +196,7 @@ fn reductions_have_the_same_bits_at_every_level() {
             let mut payload = Vec::new();
             let mut sender = HostBuffers::new(random::<T>(seed, case.elems));
             let packing = Packing { codec: Codec::None, phase: Phase(0), source: Rank(0) };
-            sender.encode(Level(0), 0..case.elems, packing, &mut payload);
+            sender.encode(Level(0), 0..case.elems, packing, &mut payload).unwrap();
             payload
         });
         let pieces = [[&sent[0][..]], [&sent[1][..]]];
@@ -239,7 +239,7 @@ fn packing_with_feedback_has_the_same_bits_at_every_level() {
                 let mut buffers = HostBuffers::new(values).feedback(feedback);
                 let mut payload = Vec::new();
                 let packing = Packing { codec, phase: Phase(0), source: Rank(0) };
-                buffers.encode(Level(0), 0..case.elems, packing, &mut payload);
+                buffers.encode(Level(0), 0..case.elems, packing, &mut payload).unwrap();
                 bits.extend(payload.into_iter().map(u64::from));
                 let parts = buffers.into_parts::<f32>().unwrap();
                 bits.extend(parts.result.iter().map(|value| u64::from(value.to_bits())));
@@ -417,7 +417,7 @@ fn packing(codec: Codec) -> Packing {
 
 fn packed(buffers: &mut HostBuffers, codec: Codec, range: Range<usize>) -> Vec<u8> {
     let mut out = vec![0xaa, 0xbb];
-    buffers.encode(Level(0), range.clone(), packing(codec), &mut out);
+    buffers.encode(Level(0), range.clone(), packing(codec), &mut out).unwrap();
     assert_eq!(out[..2], [0xaa, 0xbb], "payloads are appended");
     let bytes = codec.payload_bytes(buffers.dtype(), range.len());
     assert_eq!(out.len() - 2, bytes, "{codec} of {range:?}");
@@ -542,7 +542,9 @@ fn ranks_round_differently() {
         let pack = |source| {
             let mut buffers = HostBuffers::new(gradient(5, 512)).rounding(Rounding::Stochastic { key: 1 });
             let mut out = Vec::new();
-            buffers.encode(Level(0), 0..512, Packing { source: Rank(source), ..packing(codec) }, &mut out);
+            buffers
+                .encode(Level(0), 0..512, Packing { source: Rank(source), ..packing(codec) }, &mut out)
+                .unwrap();
             out
         };
         assert_eq!(pack(1), pack(1));
@@ -606,7 +608,7 @@ fn residuals_are_kept_by_phase_and_never_of_what_is_not_finite() {
         let feedback = buffers.into_parts::<f32>().unwrap().feedback.unwrap();
         let mut next = HostBuffers::new(vec![0.3_f32; 300]).feedback(feedback);
         let mut other = Vec::new();
-        next.encode(Level(1), 0..300, Packing { phase: Phase(1), ..packing(codec) }, &mut other);
+        next.encode(Level(1), 0..300, Packing { phase: Phase(1), ..packing(codec) }, &mut other).unwrap();
         let mut alone = HostBuffers::new(vec![0.3_f32; 300]);
         assert_eq!(other, packed(&mut alone, codec, 0..300), "{codec}: phase 1 has no residual yet");
     }
@@ -674,7 +676,7 @@ fn out_of_place_what_was_received_is_sent_on() {
     buffers.reduce(Level(0), 0..2, &[received], None).unwrap();
     let packing = Packing { codec: Codec::None, phase: Phase(2), source: Rank(0) };
     let mut sent = Vec::new();
-    buffers.encode(Level(0), 0..2, packing, &mut sent);
-    buffers.encode(Level(0), 2..3, packing, &mut sent);
+    buffers.encode(Level(0), 0..2, packing, &mut sent).unwrap();
+    buffers.encode(Level(0), 2..3, packing, &mut sent).unwrap();
     assert_eq!(sent, [7, 8, 3]);
 }

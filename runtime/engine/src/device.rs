@@ -2,32 +2,35 @@
 //!
 //! Values and their gradients are bf16; parameters are f32, with a copy in bf16 that matrix products read, and so are
 //! their gradients. A pass is launched as a whole, and nothing in it waits for the device: batches come through host
-//! memory that the device reads by itself, and parts of the gradient leave the same way as soon as they are final,
-//! while the way back goes on.
+//! memory that the device reads by itself, and parts of the gradient are reported as soon as they are final, while the
+//! way back goes on. Gradients and parameters stay on the device, where the exchange works on them.
 
 mod arenas;
 mod inputs;
 mod passes;
+mod results;
 mod update;
 mod values;
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hcrun_kernels::device::{Address, Device, DeviceBuffer, DeviceError, HostBuffer, Ticket};
 use hcrun_kernels::device_attention::AttentionError;
 use hcrun_kernels::launch;
 use hcrun_protocol::job::Train;
 
-use self::arenas::{Arenas, bytes_of};
+use self::arenas::Arenas;
 use self::inputs::Inputs;
 use self::passes::Passes;
+use self::results::Results;
 use self::update::{DeviceOptimizer, RestoreError};
 use self::values::Values;
 use crate::batch::{Batch, BatchError, EvalSums, Sums, Targets};
 use crate::graph::Graph;
+use crate::model::graph_of;
 use crate::model::samples::{AnyTargets, Samples};
-use crate::model::{OnReady, graph_of};
 use crate::optimizer::{StateError, StepScalars};
 use crate::spec::ModelSpec;
 
@@ -67,13 +70,10 @@ pub struct DeviceModel {
     inputs: Inputs,
     sums: DeviceSums,
     optimizer: DeviceOptimizer,
-    /// Host memory of a whole arena, for gradients on their way out and in.
-    staging: HostBuffer,
-    /// The parameters as the host knows them, and what an update makes of them.
-    current: HostBuffer,
-    next: HostBuffer,
-    /// Parts of the gradient on their way out, in order.
-    leaving: Vec<(Range<usize>, Ticket)>,
+    /// Results of the step on their way to the host: squares by chunk, digests by bucket.
+    results: Results,
+    /// Parts of the gradient that become final, in order.
+    becoming_final: Vec<(Range<usize>, Ticket)>,
     on_progress: Box<dyn Fn() + Send>,
 }
 
@@ -103,8 +103,7 @@ impl DeviceModel {
         let inputs = Inputs::new(&spec, features, rows);
         let sums = DeviceSums::new(&*device)?;
         let optimizer = DeviceOptimizer::new(&*device, train, &spec.profile(), owned)?;
-        let host = || device.allocate_host(size_of::<f32>() * spec.arena_elems());
-        let (staging, current, next) = (host()?, host()?, host()?);
+        let results = Results::new(&*device)?;
         let mut model = DeviceModel {
             device,
             spec,
@@ -116,10 +115,8 @@ impl DeviceModel {
             inputs,
             sums,
             optimizer,
-            staging,
-            current,
-            next,
-            leaving: Vec::new(),
+            results,
+            becoming_final: Vec::new(),
             on_progress: Box::new(|| {}),
         };
         model.set_parameters(parameters)?;
@@ -132,40 +129,101 @@ impl DeviceModel {
         self.on_progress = Box::new(on_progress);
     }
 
-    /// The current parameters, as the host knows them.
-    pub fn parameters(&self) -> &[f32] {
-        bytemuck::cast_slice(self.current.read(0..self.current.bytes()))
+    pub fn arena_elems(&self) -> usize {
+        self.spec.arena_elems()
     }
 
-    /// What [`Self::advance`] makes current; parts that others own are written here.
-    pub fn next_parameters(&mut self) -> &mut [f32] {
-        let bytes = 0..self.next.bytes();
-        bytemuck::cast_slice_mut(self.next.write(bytes))
-    }
-
-    /// Updates the owned ranges, of the gradient's sums over all workers, into the next parameters.
+    /// Appends a part of the current parameters.
     ///
     /// # Errors
     /// If the device fails.
+    pub fn read_parameters(
+        &self,
+        range: &Range<usize>,
+        parameters: &mut Vec<f32>,
+    ) -> Result<(), DeviceModelError> {
+        self.read(self.arenas.current_memory(), range, parameters)
+    }
+
+    /// Appends a part of the gradient.
     ///
-    /// # Panics
-    /// If `gradient_sum` is shorter than the arena.
-    pub fn update(&mut self, scalars: &StepScalars, gradient_sum: &[f32]) -> Result<(), DeviceModelError> {
-        let device = &*self.device;
-        for range in self.optimizer.owned() {
-            let host = self.staging.write(bytes_of(range));
-            host.copy_from_slice(bytemuck::cast_slice(&gradient_sum[range.clone()]));
-            self.arenas.begin_write_gradient(device, &mut self.staging, range)?;
-        }
-        self.optimizer.apply(device, scalars, &self.arenas)?;
-        let mut last = None;
-        for range in self.optimizer.owned() {
-            last = Some(self.arenas.begin_read_next(device, &mut self.next, range)?);
-        }
-        if let Some(ticket) = last {
-            device.wait(ticket)?;
-        }
+    /// # Errors
+    /// If the device fails.
+    pub fn read_gradient(
+        &self,
+        range: &Range<usize>,
+        gradient: &mut Vec<f32>,
+    ) -> Result<(), DeviceModelError> {
+        self.read(self.arenas.gradient_memory(), range, gradient)
+    }
+
+    fn read(
+        &self,
+        memory: &DeviceBuffer,
+        range: &Range<usize>,
+        values: &mut Vec<f32>,
+    ) -> Result<(), DeviceModelError> {
+        let start = values.len();
+        values.resize(start + range.len(), 0.0);
+        let bytes = bytemuck::cast_slice_mut(&mut values[start..]);
+        Ok(self.device.read(memory, size_of::<f32>() * range.start, bytes)?)
+    }
+
+    /// The gradient's arena, which [`Self::update`] expects the sums of all workers in.
+    pub fn gradient_memory(&self) -> &Arc<DeviceBuffer> {
+        self.arenas.gradient_memory()
+    }
+
+    /// The arena that [`Self::advance`] makes current; parts that others own are written there.
+    pub fn next_memory(&self) -> &Arc<DeviceBuffer> {
+        self.arenas.next_memory()
+    }
+
+    /// Appends the sums of squares of a part of the gradient, by chunk.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn norm_partials(
+        &mut self,
+        range: &Range<usize>,
+        chunk_elems: usize,
+        partials: &mut Vec<f64>,
+    ) -> Result<(), DeviceModelError> {
+        let chunks = range.len().div_ceil(chunk_elems);
+        let (device, values) = (&*self.device, self.arenas.gradient(range));
+        let squares = self.results.room(device, chunks)?;
+        let (n, elems, chunk_elems) = (chunks as u64, range.len() as u64, chunk_elems as u64);
+        launch::NormPartials { n, elems, chunk_elems, values, partials: squares.at(0) }.launch(device)?;
+        let words = self.results.read(device, chunks)?;
+        partials.extend(words.iter().map(|word| f64::from_bits(*word)));
         Ok(())
+    }
+
+    /// Of ranges of the next parameters.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn digests(&mut self, ranges: &[Range<usize>]) -> Result<Vec<u64>, DeviceModelError> {
+        let device = &*self.device;
+        let sums = self.results.room(device, ranges.len())?;
+        launch::Clear { n: 2 * ranges.len() as u64, words: sums.at(0) }.launch(device)?;
+        let values = self.arenas.next(&(0..0));
+        for (index, range) in ranges.iter().enumerate() {
+            let (n, begin) = (range.len() as u64, range.start as u64);
+            launch::Digest { n, begin, values, sum: sums.at(size_of::<u64>() * index) }.launch(device)?;
+        }
+        Ok(self.results.read(device, ranges.len())?.to_vec())
+    }
+
+    /// Updates the owned ranges, of the sums over all workers in the gradient's arena, into the next parameters.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn update(&mut self, scalars: &StepScalars) -> Result<(), DeviceModelError> {
+        let device = &*self.device;
+        self.optimizer.apply(device, scalars, &self.arenas)?;
+        // The exchange reads them in another order.
+        Ok(device.wait(device.mark()?)?)
     }
 
     /// The next parameters become current, whole.
@@ -177,12 +235,10 @@ impl DeviceModel {
         let starts = [0].into_iter().chain(owned.iter().map(|range| range.end));
         let ends = owned.iter().map(|range| range.start).chain([self.spec.arena_elems()]);
         for range in starts.zip(ends).map(|(start, end)| start..end).filter(|range| !range.is_empty()) {
-            self.arenas.begin_write_next(&*self.device, &mut self.next, &range)?;
+            self.arenas.narrow_next(&*self.device, &range)?;
         }
         self.arenas.advance();
-        std::mem::swap(&mut self.current, &mut self.next);
-        // What was just sent may be read by the host again.
-        Ok(self.device.synchronize()?)
+        Ok(())
     }
 
     /// State of the optimizer of the owned ranges, as [`crate::optimizer::Optimizer::export`].
@@ -212,21 +268,22 @@ impl DeviceModel {
     /// # Panics
     /// If these are not as many as the arena has.
     pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<(), DeviceModelError> {
-        self.next_parameters().copy_from_slice(parameters);
-        self.arenas.begin_write_next(&*self.device, &mut self.next, &(0..parameters.len()))?;
+        assert_eq!(parameters.len(), self.arena_elems(), "one for each element of the arena");
+        let device = &*self.device;
+        device.write(self.arenas.next_memory(), 0, bytemuck::cast_slice(parameters))?;
+        self.arenas.narrow_next(device, &(0..parameters.len()))?;
         self.arenas.advance();
-        std::mem::swap(&mut self.current, &mut self.next);
-        Ok(self.device.synchronize()?)
+        Ok(())
     }
 
-    /// As [`crate::model::Model::forward_backward`], of the parameters that were set last.
+    /// As [`crate::model::Model::forward_backward`], of the current parameters; the gradient stays on the device.
     ///
     /// # Errors
     /// If a batch does not fit the model, in which case nothing was reported ready, or if the device fails.
     pub fn forward_backward(
         &mut self,
         batches: &[Batch<'_>],
-        on_ready: &mut OnReady<'_>,
+        on_final: &mut dyn FnMut(Range<usize>),
     ) -> Result<Sums, DeviceModelError> {
         let mut last = None;
         for (index, batch) in batches.iter().enumerate() {
@@ -246,16 +303,13 @@ impl DeviceModel {
             }
         }
         if last.is_none() {
-            let whole = 0..self.spec.arena_elems();
-            let ticket = self.arenas.begin_read_gradient(&*device, &mut self.staging, whole.clone())?;
-            self.leaving.push((whole, ticket));
+            self.becoming_final.push((0..self.spec.arena_elems(), device.mark()?));
         }
         let sums = self.sums.begin_read(&*device)?;
-        for (range, ticket) in self.leaving.drain(..) {
+        for (range, ticket) in self.becoming_final.drain(..) {
             device.wait(ticket)?;
             (self.on_progress)();
-            let bytes = bytes_of(&range);
-            on_ready(range, bytemuck::cast_slice(self.staging.read(bytes)));
+            on_final(range);
         }
         device.wait(sums)?;
         Ok(Sums { loss_sum: self.sums.read()[0], weight })
@@ -288,14 +342,14 @@ impl DeviceModel {
         Ok(total)
     }
 
-    /// Launches one micro-batch. After the last one the gradient leaves, part by part.
+    /// Launches one micro-batch. In the last one the gradient becomes final, part by part.
     fn pass(
         &mut self,
         index: usize,
         samples: &Samples<'_>,
         direction: Direction,
     ) -> Result<(), DeviceModelError> {
-        let DeviceModel { device, graph, ready, arenas, values, inputs, sums, staging, leaving, .. } = self;
+        let DeviceModel { device, graph, ready, arenas, values, inputs, sums, becoming_final, .. } = self;
         let device = &**device;
         values.reserve(device, graph, samples.rows)?;
         let batch = inputs.place(device, index, samples, values)?;
@@ -308,8 +362,7 @@ impl DeviceModel {
         for (operation, ready) in graph.operations().iter().zip(ready).rev() {
             passes.backward(operation)?;
             for range in ready.iter().rev().filter(|_| last) {
-                let ticket = arenas.begin_read_gradient(device, staging, range.clone())?;
-                leaving.push((range.clone(), ticket));
+                becoming_final.push((range.clone(), device.mark()?));
             }
         }
         Ok(())

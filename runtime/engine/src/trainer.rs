@@ -4,13 +4,17 @@
 
 use std::ops::Range;
 
+use hcrun_kernels::any_buffers::AnyBuffers;
 use hcrun_protocol::Step;
 
 use crate::batch::{EvalSums, Sums};
 use crate::clip::Clip;
 
+mod buckets;
 mod compute;
+mod host;
 mod model_trainer;
+mod on_device;
 
 pub use model_trainer::ModelTrainer;
 
@@ -21,23 +25,44 @@ pub trait Trainer {
     fn samples(&self, step: Step) -> u64;
     /// Sums of loss and gradient over this worker's samples of `step`.
     ///
-    /// `on_ready` gets each range of the gradient arena with its values once they are final, from the
-    /// arena's end towards its start; the ranges cover the arena exactly once.
+    /// `on_final` gets each bucket of the gradient arena once it is final, about from the arena's end towards its
+    /// start, and the buffers that its round works on: they come back by [`Self::take_gradient`].
     ///
     /// # Errors
-    /// If the worker's data cannot be used; no range has been reported then.
+    /// If the worker's data cannot be used, in which case no bucket has been reported, or if what computes fails.
     fn forward_backward(
         &mut self,
         step: Step,
-        on_ready: &mut dyn FnMut(Range<usize>, &[f32]),
+        on_final: &mut dyn FnMut(usize, AnyBuffers),
     ) -> Result<Sums, TrainerError>;
+    /// What a bucket's round has made of its buffers: sums over all workers, at least in the ranges that this one
+    /// updates.
+    fn take_gradient(&mut self, bucket: usize, sums: AnyBuffers);
+    /// Appends the sums of squares of a range of the summed gradient, by chunk.
+    ///
+    /// # Errors
+    /// If what computes fails.
+    fn norm_partials(
+        &mut self,
+        range: &Range<usize>,
+        chunk_elems: usize,
+        partials: &mut Vec<f64>,
+    ) -> Result<(), TrainerError>;
     /// Updates the owned ranges out of the current arena into the next one.
     ///
     /// # Errors
     /// If what computes fails.
-    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]) -> Result<(), TrainerError>;
-    /// The arena that [`Self::advance`] makes current; what others own is written here.
-    fn next_parameters(&mut self) -> &mut [f32];
+    fn apply(&mut self, step: Step, clip: &Clip) -> Result<(), TrainerError>;
+    /// A bucket of the next arena, with what this worker has updated of it: the round that gathers the rest works on
+    /// it, and it comes back by [`Self::take_parameters`].
+    fn lend_parameters(&mut self, bucket: usize) -> AnyBuffers;
+    /// The whole bucket.
+    fn take_parameters(&mut self, bucket: usize, gathered: AnyBuffers);
+    /// Of each bucket of the next arena.
+    ///
+    /// # Errors
+    /// If what computes fails.
+    fn digests(&mut self) -> Result<Vec<u64>, TrainerError>;
     /// The next arena becomes current, whole.
     ///
     /// # Errors

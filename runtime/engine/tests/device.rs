@@ -16,6 +16,7 @@ use hcrun_engine::model::Model;
 use hcrun_engine::optimizer::{Optimizer, StepScalars};
 use hcrun_engine::spec::{DataShape, ModelSpec};
 use hcrun_kernels::device::{Device, DeviceBuffer, DeviceError, HostBuffer, Launch, Ticket};
+use hcrun_kernels::digest::digest;
 use hcrun_protocol::Prng;
 use hcrun_protocol::job::{self, Matmul, Train};
 use hcrun_protocol::units::chunk_elems;
@@ -65,25 +66,36 @@ fn on_device(device: Rc<dyn Device>, spec: ModelSpec, train: &Train, steps: &[Ve
     let mut model = DeviceModel::new(device, spec, train, 2, owned, &initial).unwrap();
     let mut trained = Trained { losses: Vec::new(), parameters: Vec::new(), first_gradient: Vec::new() };
     for (step, batches) in (0..).zip(steps) {
-        let mut gradient = vec![f32::NAN; initial.len()];
-        let mut end = gradient.len();
-        let mut on_ready = |range: Range<usize>, values: &[f32]| {
+        let mut end = initial.len();
+        let mut on_final = |range: Range<usize>| {
             assert_eq!(range.end, end, "ranges come from the end, each once");
             end = range.start;
-            gradient[range].copy_from_slice(values);
         };
-        let sums = model.forward_backward(batches, &mut on_ready).unwrap();
+        let sums = model.forward_backward(batches, &mut on_final).unwrap();
+        let gradient = gradient_of(&model);
         assert_eq!(end, 0, "the ranges cover the arena");
         trained.losses.push(sums.loss_sum / sums.weight);
         let scalars = scalars(train, &gradient, sums.weight, step);
-        model.update(&scalars, &gradient).unwrap();
+        model.update(&scalars).unwrap();
         model.advance().unwrap();
         if step == 0 {
             trained.first_gradient = gradient;
         }
     }
-    trained.parameters = model.parameters().to_vec();
+    trained.parameters = parameters_of(&model);
     trained
+}
+
+fn gradient_of(model: &DeviceModel) -> Vec<f32> {
+    let mut gradient = Vec::new();
+    model.read_gradient(&(0..model.arena_elems()), &mut gradient).unwrap();
+    gradient
+}
+
+fn parameters_of(model: &DeviceModel) -> Vec<f32> {
+    let mut parameters = Vec::new();
+    model.read_parameters(&(0..model.arena_elems()), &mut parameters).unwrap();
+    parameters
 }
 
 fn on_cpu(spec: ModelSpec, train: &Train, steps: &[Vec<Batch<'_>>]) -> Trained {
@@ -259,7 +271,9 @@ fn updates_of_shared_arenas_have_the_bits_of_the_cpu() {
     for optimizer in optimizers {
         let train = train(optimizer);
         let initial = spec.init(1);
-        let mut model = DeviceModel::new(emulator(), spec.clone(), &train, 1, own.clone(), &initial).unwrap();
+        let device = emulator();
+        let mut model =
+            DeviceModel::new(Rc::clone(&device), spec.clone(), &train, 1, own.clone(), &initial).unwrap();
         let mut cpu = Optimizer::new(&train, &profile, own.clone());
         let (mut current, mut next) = (initial.clone(), vec![0.0; elems]);
         let mut draws = Prng::new(8);
@@ -272,18 +286,27 @@ fn updates_of_shared_arenas_have_the_bits_of_the_cpu() {
                 updates_before: step,
                 skip: step == 2,
             };
+            // As the exchange does, in memory that both share.
+            device.write(model.gradient_memory(), 0, bytemuck::cast_slice(&gradient)).unwrap();
+            let (mut partials, mut expected) = (Vec::new(), Vec::new());
+            for range in &own {
+                model.norm_partials(range, 64, &mut partials).unwrap();
+                norm_partials(&gradient[range.clone()], 64, &mut expected);
+            }
+            assert_eq!(partials, expected);
             cpu.apply(&scalars, &current, &gradient, &mut next);
-            model.update(&scalars, &gradient).unwrap();
+            model.update(&scalars).unwrap();
             for range in &others {
                 next[range.clone()].fill(step as f32);
-                model.next_parameters()[range.clone()].fill(step as f32);
+                let bytes = bytemuck::cast_slice(&next[range.clone()]);
+                device.write(model.next_memory(), 4 * range.start, bytes).unwrap();
             }
-            let same = model.next_parameters().iter().zip(&next).all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same, "{optimizer:?}, step {step}");
+            let halves = [0..elems / 2, elems / 2..elems];
+            let digests = halves.each_ref().map(|range| digest(range.start, &next[range.clone()]));
+            assert_eq!(model.digests(&halves).unwrap(), digests, "{optimizer:?}, step {step}");
             model.advance().unwrap();
             std::mem::swap(&mut current, &mut next);
-            // What others own reached the device: a pass sees it.
-            assert_eq!(model.parameters(), current);
+            assert_eq!(parameters_of(&model), current, "{optimizer:?}, step {step}");
         }
         assert_eq!(model.state().unwrap(), cpu.export(), "{optimizer:?}");
         let whole_states: Vec<_> =
@@ -291,7 +314,7 @@ fn updates_of_shared_arenas_have_the_bits_of_the_cpu() {
         cpu.restore(&whole_states).unwrap();
         model.restore(&initial, &whole_states).unwrap();
         assert_eq!(model.state().unwrap(), cpu.export(), "{optimizer:?}, restored");
-        assert_eq!(model.parameters(), initial);
+        assert_eq!(parameters_of(&model), initial);
     }
 }
 
@@ -302,14 +325,10 @@ fn a_worker_without_samples_reports_a_gradient_of_zero() {
     let train = train(job::Optimizer::Sgd);
     let mut model = DeviceModel::new(emulator(), spec.clone(), &train, 2, whole(&spec), &parameters).unwrap();
     let table = Table::new();
-    model.forward_backward(&table.classes(), &mut |_, _| {}).unwrap();
+    model.forward_backward(&table.classes(), &mut |_| {}).unwrap();
     let mut reported = Vec::new();
-    let sums = model
-        .forward_backward(&[], &mut |range, values| {
-            assert!(values.iter().all(|value| *value == 0.0));
-            reported.push(range);
-        })
-        .unwrap();
+    let sums = model.forward_backward(&[], &mut |range| reported.push(range)).unwrap();
+    assert!(gradient_of(&model).iter().all(|value| *value == 0.0));
     assert_eq!((sums.loss_sum, sums.weight, reported), (0.0, 0.0, whole(&spec)));
 }
 
@@ -382,6 +401,11 @@ impl Device for Watched {
         self.device.start_read(from, offset, to, range)
     }
 
+    fn mark(&self) -> Result<Ticket, DeviceError> {
+        self.note("mark");
+        self.device.mark()
+    }
+
     fn wait(&self, ticket: Ticket) -> Result<(), DeviceError> {
         self.note("wait");
         self.device.wait(ticket)
@@ -405,6 +429,10 @@ impl Device for Watched {
         self.note("synchronize");
         self.device.synchronize()
     }
+
+    fn beside(&self) -> Result<Box<dyn Device>, DeviceError> {
+        self.device.beside()
+    }
 }
 
 #[test]
@@ -423,25 +451,26 @@ fn a_pass_waits_for_nothing_but_its_results_and_allocates_nothing() {
     )
     .unwrap();
     let text = Text::of_step(0);
-    model.forward_backward(&text.batches(), &mut |_, _| {}).unwrap();
+    model.forward_backward(&text.batches(), &mut |_| {}).unwrap();
     device.calls.borrow_mut().clear();
     let mut parts = 0;
-    model.forward_backward(&text.batches(), &mut |_, _| parts += 1).unwrap();
+    model.forward_backward(&text.batches(), &mut |_| parts += 1).unwrap();
     let calls = device.calls.borrow();
     let count = |name: &str| calls.iter().filter(|call| **call == name).count();
     for never in ["allocate", "allocate_host", "read", "write", "synchronize"] {
         assert_eq!(count(never), 0, "{never} in a pass");
     }
     assert_eq!(count("start_write"), 2, "one copy a micro-batch");
-    assert_eq!(count("start_read"), parts + 1, "one a part of the gradient, one of the sums");
+    assert_eq!(count("start_read"), 1, "that of the sums: the gradient stays");
+    assert_eq!(count("mark"), parts, "one a part of the gradient");
     let first_wait = calls.iter().position(|call| *call == "wait").unwrap();
     assert!(
         calls[first_wait..].iter().all(|call| *call == "wait"),
         "everything is launched before the first wait"
     );
-    // Parts leave while the way back goes on.
-    let first_read = calls.iter().position(|call| *call == "start_read").unwrap();
-    assert!(calls[first_read..].iter().filter(|call| **call == "launch").count() > 20);
+    // Parts become final while the way back goes on.
+    let first_mark = calls.iter().position(|call| *call == "mark").unwrap();
+    assert!(calls[first_mark..].iter().filter(|call| **call == "launch").count() > 20);
 }
 
 #[test]
@@ -456,12 +485,9 @@ fn a_device_that_fails_at_any_launch_ends_the_step_with_its_words() {
         let owned = whole(&spec);
         let model = DeviceModel::new(device, spec.clone(), &train, 50, owned, &parameters);
         let failed = model.and_then(|mut model| {
-            let mut gradient = vec![0.0; parameters.len()];
             let batches = table.classes();
-            let sums = model.forward_backward(&batches, &mut |range, values| {
-                gradient[range].copy_from_slice(values);
-            })?;
-            model.update(&scalars(&train, &gradient, sums.weight, 0), &gradient)?;
+            let sums = model.forward_backward(&batches, &mut |_| {})?;
+            model.update(&scalars(&train, &gradient_of(&model), sums.weight, 0))?;
             model.advance()
         });
         let Err(error) = failed else { break };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hcrun_engine::clip::{clip, fold_partials, norm_partials};
+use hcrun_engine::clip::{clip, fold_partials};
 use hcrun_engine::data::schema::common_columns;
 use hcrun_engine::data::shard_file::open_checked;
 use hcrun_engine::data::{Dataset, Schema, Statistics};
@@ -18,7 +18,7 @@ use hcrun_protocol::cluster::Cluster;
 use hcrun_protocol::job::Job;
 use hcrun_protocol::manifest::ShardManifest;
 use hcrun_protocol::residency;
-use hcrun_protocol::units::chunk_elems;
+use hcrun_protocol::units::{bucket_ranges, chunk_elems};
 use hcrun_protocol::{Rank, ShardId, Step};
 
 struct Example {
@@ -74,8 +74,10 @@ impl Example {
         let batches = BatchPlan::new(job.seed, job.train.batch, sizes.collect(), vec![1.0]).unwrap();
         let spec = ModelSpec::new(&job.model, shape).unwrap();
         let whole = 0..spec.profile().arena_elems;
+        let buckets = bucket_ranges(whole.end, job.exchange.bucket_bytes);
         let mut trainer =
-            ModelTrainer::new(job, spec, Rank(0), batches, held_out, dataset, vec![whole], None).unwrap();
+            ModelTrainer::new(job, spec, Rank(0), batches, held_out, dataset, &buckets, vec![whole], None)
+                .unwrap();
         let sums = trainer.statistics().unwrap().unwrap();
         trainer.set_statistics(&sums).unwrap();
         trainer
@@ -102,15 +104,16 @@ impl Example {
     fn train(&self) -> Outcome {
         let mut trainer = self.trainer();
         let chunk = chunk_elems(trainer.arena_elems());
-        let mut gradient = vec![0.0; trainer.arena_elems()];
         for step in (0..self.job.train.steps).map(Step) {
-            let sums = trainer
-                .forward_backward(step, &mut |range, values| gradient[range].copy_from_slice(values))
-                .unwrap();
+            let mut own = Vec::new();
+            let sums =
+                trainer.forward_backward(step, &mut |bucket, buffers| own.push((bucket, buffers))).unwrap();
+            // The sums of one worker are its own.
+            own.into_iter().for_each(|(bucket, buffers)| trainer.take_gradient(bucket, buffers));
             let mut partials = Vec::new();
-            norm_partials(&gradient, chunk, &mut partials);
+            trainer.norm_partials(&(0..trainer.arena_elems()), chunk, &mut partials).unwrap();
             let clip = clip(fold_partials(&partials), sums.weight, self.job.train.clip);
-            trainer.apply(step, &clip, &gradient).unwrap();
+            trainer.apply(step, &clip).unwrap();
             trainer.advance().unwrap();
         }
         let (sums, samples) = trainer.evaluate().unwrap();

@@ -55,7 +55,7 @@ fn step(matmul: Matmul) {
     let mut buffers = HostBuffers::new(gradient);
     let packing = Packing { codec: Codec::Int8, phase: Phase(0), source: Rank(0) };
     let mut payload = Vec::new();
-    buffers.encode(Level(0), whole.clone(), packing, &mut payload);
+    buffers.encode(Level(0), whole.clone(), packing, &mut payload).unwrap();
     let received = Operand::Received { codec: Codec::Int8, pieces: &[&payload] };
     buffers.reduce(Level(1), whole, &[Operand::Own(Level(0)), received, received], None).unwrap();
 }

@@ -12,13 +12,16 @@ use std::ops::Range;
 use crate::dtype::{Codec, DType, Packing, ReduceOp};
 use crate::schedule::Level;
 
-/// A payload that does not fit where it should go.
+/// Why nothing was packed or stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BufferError {
     #[error("payload of {got} bytes for {elems} elements of {dtype:?} packed as `{codec}`")]
     Length { got: usize, elems: usize, dtype: DType, codec: Codec },
     #[error("range {start}..{end} lies outside a buffer of {elems} elements")]
     Range { start: usize, end: usize, elems: usize },
+    /// What holds the levels has failed, whatever came.
+    #[error("the memory of the exchange failed: {cause}")]
+    Memory { cause: String },
 }
 
 /// One operand of a reduction.
@@ -39,9 +42,18 @@ pub trait Buffers {
     /// Appends the range of a level to `out`, as it goes on the wire. With a lossy codec the level holds
     /// afterwards what the receivers decode, and what was lost is kept for the next round (error feedback).
     ///
+    /// # Errors
+    /// If the memory fails.
+    ///
     /// # Panics
     /// If the range lies outside the buffer: `Schedule::verify` excludes it.
-    fn encode(&mut self, level: Level, range: Range<usize>, packing: Packing, out: &mut Vec<u8>);
+    fn encode(
+        &mut self,
+        level: Level,
+        range: Range<usize>,
+        packing: Packing,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BufferError>;
     /// Combines the operands in their order and stores the result in a level. `divisor` is what the total of
     /// an average is divided by; it is given there alone. Reads everything before it writes.
     fn reduce(

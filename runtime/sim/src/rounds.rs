@@ -84,7 +84,9 @@ impl Worker {
                 Output::Send { to, level, range, phase, codec, .. } => {
                     let mut payload = Vec::new();
                     let packing = Packing { codec, phase, source: self.program.rank };
-                    self.memory.encode(level, range.clone(), packing, &mut payload);
+                    self.memory
+                        .encode(level, range.clone(), packing, &mut payload)
+                        .expect("memory of the host");
                     for to in to {
                         let segment = Segment { range: range.clone(), phase, payload: payload.clone() };
                         out.send(to.index(), segment);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use hcrun_kernels::host_buffers::HostBuffers;
+use hcrun_kernels::any_buffers::AnyBuffers;
 use hcrun_net::group::Group;
 use hcrun_protocol::control::SentBytes;
 use hcrun_protocol::frame::SegmentHeader;
@@ -33,7 +33,7 @@ pub(crate) fn segments<'a>(
 }
 
 /// Frame bytes that left this rank's zone so far, by zone and class. `zones` is by rank.
-pub(crate) fn border_ledger(group: &Group<HostBuffers>, me: Rank, zones: &[ZoneId]) -> Vec<SentBytes> {
+pub(crate) fn border_ledger(group: &Group<AnyBuffers>, me: Rank, zones: &[ZoneId]) -> Vec<SentBytes> {
     let mut ledger: Vec<SentBytes> = Vec::new();
     for row in group.counters().snapshot() {
         let zone = &zones[row.peer.index()];

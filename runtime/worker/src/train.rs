@@ -11,7 +11,7 @@ use std::time::Instant;
 use hcrun_engine::batch::Sums;
 use hcrun_engine::clip;
 use hcrun_engine::trainer::Trainer;
-use hcrun_kernels::digest;
+use hcrun_kernels::any_buffers::AnyBuffers;
 use hcrun_kernels::host_buffers::HostBuffers;
 use hcrun_net::group::Group;
 use hcrun_protocol::batch::BatchPlan;
@@ -43,7 +43,7 @@ pub(crate) struct Training<'a, T> {
     pub(crate) zones: &'a [ZoneId],
     pub(crate) exchange: &'a ExchangePlan,
     pub(crate) batches: &'a BatchPlan,
-    pub(crate) group: &'a Group<HostBuffers>,
+    pub(crate) group: &'a Group<AnyBuffers>,
     pub(crate) session: &'a Session,
     pub(crate) trainer: T,
     /// Whether this rank's zone hands its state to the coordinator.
@@ -64,13 +64,9 @@ pub(crate) struct Finished {
     pub(crate) samples: u64,
 }
 
-/// Buffers that live from step to step.
+/// What lives from step to step.
 struct Work<'a> {
     collect: Collect<'a>,
-    gradient_sum: Vec<f32>,
-    /// Element counts that backward has not reported yet, per bucket.
-    missing: Vec<usize>,
-    filling: Vec<Option<Vec<f32>>>,
     stopping: bool,
     samples: u64,
 }
@@ -86,12 +82,8 @@ struct Summed {
 impl<T: Trainer> Training<'_, T> {
     /// Trains from `start` to the job's end or to a stop that all ranks agree on.
     pub(crate) fn run(&mut self, start: Step) -> Result<Finished, TrainFailure> {
-        let buckets = self.exchange.buckets();
         let mut work = Work {
             collect: Collect::new(self.group, self.generation, self.me, self.session.progress()),
-            gradient_sum: vec![0.0; self.trainer.arena_elems()],
-            missing: vec![0; buckets.len()],
-            filling: vec![None; buckets.len()],
             stopping: false,
             samples: 0,
         };
@@ -140,19 +132,18 @@ impl<T: Trainer> Training<'_, T> {
         work.samples += samples;
         let summed = self.sum_scalars(work, step, sums, samples)?;
         for (bucket, round) in rounds {
-            let range = self.exchange.buckets()[bucket].clone();
-            work.collect.finish_into(round, &mut work.gradient_sum[range])?;
+            self.trainer.take_gradient(bucket, work.collect.finish(round)?);
         }
         let squares = self.sum_of_squares(work, step)?;
         let clip = clip::clip(squares, summed.weight, self.job.train.clip);
         let exchanged = Instant::now();
 
         self.session.progress().enter(Activity::Computing);
-        self.trainer.apply(step, &clip, &work.gradient_sum)?;
+        self.trainer.apply(step, &clip)?;
         let updated = Instant::now();
         self.gather_parameters(work, step)?;
         let gathered = Instant::now();
-        let digests = self.digests();
+        let digests = self.trainer.digests()?;
         self.trainer.advance()?;
 
         let report = StepReport {
@@ -178,34 +169,11 @@ impl<T: Trainer> Training<'_, T> {
         work: &mut Work<'_>,
         step: Step,
     ) -> Result<(Sums, Vec<(usize, Pending)>), TrainFailure> {
-        let (exchange, session) = (self.exchange, self.session);
-        let buckets = exchange.buckets();
-        for (missing, bucket) in work.missing.iter_mut().zip(buckets) {
-            *missing = bucket.len();
-        }
-        let (collect, missing, filling) = (&mut work.collect, &mut work.missing, &mut work.filling);
-        let mut rounds = Vec::with_capacity(buckets.len());
-        let mut on_ready = |range: Range<usize>, values: &[f32]| {
-            session.progress().tick();
-            let first = buckets.partition_point(|bucket| bucket.end <= range.start);
-            for bucket in first..buckets.len() {
-                let overlap = range.start.max(buckets[bucket].start)..range.end.min(buckets[bucket].end);
-                if overlap.is_empty() {
-                    break;
-                }
-                let start = buckets[bucket].start;
-                let own = filling[bucket].get_or_insert_with(|| collect.buffer(buckets[bucket].len()));
-                own[overlap.start - start..overlap.end - start]
-                    .copy_from_slice(&values[overlap.start - range.start..overlap.end - range.start]);
-                missing[bucket] -= overlap.len();
-                if missing[bucket] == 0 {
-                    let own = filling[bucket].take().expect("filled just now");
-                    rounds.push((bucket, collect.submit(&exchange.gradients()[bucket], step, own)));
-                }
-            }
-        };
-        let sums = self.trainer.forward_backward(step, &mut on_ready)?;
-        assert_eq!(rounds.len(), buckets.len(), "an engine reports every range of the arena once");
+        let (exchange, collect) = (self.exchange, &work.collect);
+        let mut rounds = Vec::with_capacity(exchange.buckets().len());
+        let sums = self.trainer.forward_backward(step, &mut |bucket, own| {
+            rounds.push((bucket, collect.submit(&exchange.gradients()[bucket], step, own)));
+        })?;
         Ok((sums, rounds))
     }
 
@@ -221,8 +189,8 @@ impl<T: Trainer> Training<'_, T> {
         own[step_scalars::WEIGHT_SUM] = sums.weight;
         own[step_scalars::SAMPLES] = samples as f64;
         own[step_scalars::STOP_VOTES] = if work.stopping { 1.0 } else { 0.0 };
-        let round = work.collect.submit(self.exchange.scalars(), step, own);
-        let total = work.collect.finish::<f64>(round)?;
+        let round = work.collect.submit(self.exchange.scalars(), step, HostBuffers::new(own));
+        let total = work.collect.sums(round)?;
         Ok(Summed {
             loss_sum: total[step_scalars::LOSS_SUM],
             weight: total[step_scalars::WEIGHT_SUM],
@@ -232,40 +200,32 @@ impl<T: Trainer> Training<'_, T> {
     }
 
     /// Of the summed gradient, folded in chunk order from partials that every rank of the zone holds.
-    fn sum_of_squares(&self, work: &mut Work<'_>, step: Step) -> Result<f64, TrainFailure> {
+    fn sum_of_squares(&mut self, work: &mut Work<'_>, step: Step) -> Result<f64, TrainFailure> {
         let chunk = self.exchange.chunk_elems();
         let Some(norms) = self.exchange.norms() else {
             let mut partials = Vec::new();
-            clip::norm_partials(&work.gradient_sum, chunk, &mut partials);
+            self.trainer.norm_partials(&(0..self.trainer.arena_elems()), chunk, &mut partials)?;
             return Ok(clip::fold_partials(&partials));
         };
         let mut own = vec![0.0; norms.schedule.elems()];
         for range in self.exchange.updated(self.me) {
             let mut partials = Vec::new();
-            clip::norm_partials(&work.gradient_sum[range.clone()], chunk, &mut partials);
+            self.trainer.norm_partials(&range, chunk, &mut partials)?;
             own[range.start / chunk..][..partials.len()].copy_from_slice(&partials);
         }
-        let round = work.collect.submit(norms, step, own);
-        Ok(clip::fold_partials(&work.collect.finish::<f64>(round)?))
+        let round = work.collect.submit(norms, step, HostBuffers::new(own));
+        Ok(clip::fold_partials(&work.collect.sums(round)?))
     }
 
     fn gather_parameters(&mut self, work: &mut Work<'_>, step: Step) -> Result<(), TrainFailure> {
         let mut rounds = Vec::new();
-        for (round, range) in self.exchange.parameters().iter().zip(self.exchange.buckets()) {
-            let mut own = work.collect.buffer(range.len());
-            own.copy_from_slice(&self.trainer.next_parameters()[range.clone()]);
-            rounds.push((range.clone(), work.collect.submit(round, step, own)));
+        for (bucket, round) in self.exchange.parameters().iter().enumerate() {
+            rounds.push(work.collect.submit(round, step, self.trainer.lend_parameters(bucket)));
         }
-        for (range, round) in rounds {
-            work.collect.finish_into(round, &mut self.trainer.next_parameters()[range])?;
+        for (bucket, round) in rounds.into_iter().enumerate() {
+            self.trainer.take_parameters(bucket, work.collect.finish(round)?);
         }
         Ok(())
-    }
-
-    fn digests(&mut self) -> Vec<u64> {
-        let buckets = self.exchange.buckets();
-        let next = self.trainer.next_parameters();
-        buckets.iter().map(|range| digest::digest(range.start, &next[range.clone()])).collect()
     }
 
     fn evaluate(&mut self, work: &mut Work<'_>, step: Step) -> Result<(), TrainFailure> {
@@ -278,8 +238,8 @@ impl<T: Trainer> Training<'_, T> {
         own[evaluation_scalars::CORRECT] = sums.correct;
         own[evaluation_scalars::SQUARED_ERROR] = sums.squared_error;
         own[evaluation_scalars::ROWS] = rows as f64;
-        let round = work.collect.submit(self.exchange.evaluation(), step, own);
-        let total = work.collect.finish::<f64>(round)?;
+        let round = work.collect.submit(self.exchange.evaluation(), step, HostBuffers::new(own));
+        let total = work.collect.sums(round)?;
         if self.speaks {
             let sums = EvaluationSums {
                 loss_sum: total[evaluation_scalars::LOSS_SUM],
@@ -298,8 +258,8 @@ impl<T: Trainer> Training<'_, T> {
         let Some(own) = self.trainer.statistics()? else { return Ok(()) };
         self.floors.check_statistics(self.job.policy.min_rows)?;
         let round = self.exchange.statistics(own.len())?;
-        let round = work.collect.submit(&round, start, own);
-        let total = work.collect.finish::<f64>(round)?;
+        let round = work.collect.submit(&round, start, HostBuffers::new(own));
+        let total = work.collect.sums(round)?;
         self.trainer.set_statistics(&total)?;
         if self.speaks {
             self.session.say(ToCoordinator::Statistics { sums: total });

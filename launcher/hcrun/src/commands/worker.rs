@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use hcrun_engine::trainer::TrainerError;
-use hcrun_net::group::FormError;
+use hcrun_net::group::{FormError, RoundError};
 use hcrun_net::join::{BundleError, JoinError, JoinRefusal};
 use hcrun_protocol::ShardId;
 use hcrun_protocol::control::{FailureClass, Refusal};
@@ -87,7 +87,9 @@ fn code(error: &WorkerError) -> &'static Code {
         WorkerError::Train(TrainFailure::FewContributors { .. } | TrainFailure::FewRows { .. }) => {
             &codes::ASSIGNMENT_REFUSED
         }
-        WorkerError::Train(TrainFailure::Trainer(TrainerError::Device(_))) => &codes::GPU_FAILED,
+        WorkerError::Train(
+            TrainFailure::Trainer(TrainerError::Device(_)) | TrainFailure::Round(RoundError::Memory { .. }),
+        ) => &codes::GPU_FAILED,
         WorkerError::Train(TrainFailure::Round(_)) => &codes::LINK_LOST,
         WorkerError::Panic { .. } | WorkerError::Harden(_) | WorkerError::Float(_) => &codes::INTERNAL,
         _ => &codes::COORDINATOR_LOST,

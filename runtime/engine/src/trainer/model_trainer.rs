@@ -3,18 +3,20 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use hcrun_kernels::any_buffers::AnyBuffers;
 use hcrun_kernels::device::Device;
 use hcrun_protocol::batch::{BatchPlan, Sample};
 use hcrun_protocol::job::{Job, Train};
 use hcrun_protocol::{Rank, Step};
 
-use super::compute::{Compute, Host};
+use super::compute::Compute;
+use super::host::Host;
+use super::on_device::OnDevice;
 use super::{PARAMETERS, Trainer, TrainerError};
 use crate::batch::{Batch, EvalSums, Sums};
 use crate::clip::Clip;
 use crate::data::dataset::even_parts;
 use crate::data::{Dataset, MicroBatch, Statistics};
-use crate::device::DeviceModel;
 use crate::learning_rate::learning_rate;
 use crate::optimizer::StepScalars;
 use crate::spec::ModelSpec;
@@ -33,6 +35,7 @@ pub struct ModelTrainer {
     /// Made by the first evaluation, kept for the next.
     evaluation: Vec<MicroBatch>,
     compute: Box<dyn Compute>,
+    arena_elems: usize,
     /// Ranges of the arena whose optimizer state is held here, in order.
     updated: Vec<Range<usize>>,
 }
@@ -40,7 +43,7 @@ pub struct ModelTrainer {
 impl ModelTrainer {
     /// A trainer at the job's initial parameters.
     ///
-    /// `updated` are the ranges of the arena that this rank updates; `held_out` is by residency class. Computes on the
+    /// `buckets` are the ranges of the arena that are exchanged, `updated` those that this rank updates; `held_out` is by residency class. Computes on the
     /// CPU, or on a device.
     ///
     /// # Errors
@@ -53,16 +56,19 @@ impl ModelTrainer {
         batches: BatchPlan,
         held_out: Vec<(u64, Vec<Rank>)>,
         dataset: Dataset,
+        buckets: &[Range<usize>],
         updated: Vec<Range<usize>>,
         device: Option<Rc<dyn Device>>,
     ) -> Result<ModelTrainer, TrainerError> {
-        let parameters = spec.init(job.seed);
+        let (parameters, arena_elems) = (spec.init(job.seed), spec.arena_elems());
         let most = batches.compose(Step(0)).samples_of(me).div_ceil(u64::from(job.train.accumulation));
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(EVALUATION_BATCH);
         let owned = updated.clone();
         let compute: Box<dyn Compute> = match device {
-            None => Box::new(Host::new(spec, &job.train, most, owned, &parameters)),
-            Some(device) => Box::new(DeviceModel::new(device, spec, &job.train, most, owned, &parameters)?),
+            None => Box::new(Host::new(spec, &job.train, most, buckets, owned, &parameters)),
+            Some(device) => {
+                Box::new(OnDevice::new(device, spec, &job.train, most, buckets, owned, &parameters)?)
+            }
         };
         Ok(ModelTrainer {
             train: job.train.clone(),
@@ -72,6 +78,7 @@ impl ModelTrainer {
             dataset,
             evaluation: Vec::new(),
             compute,
+            arena_elems,
             updated,
         })
     }
@@ -109,7 +116,7 @@ impl ModelTrainer {
 
 impl Trainer for ModelTrainer {
     fn arena_elems(&self) -> usize {
-        self.compute.parameters().len()
+        self.arena_elems
     }
 
     fn samples(&self, step: Step) -> u64 {
@@ -119,28 +126,49 @@ impl Trainer for ModelTrainer {
     fn forward_backward(
         &mut self,
         step: Step,
-        on_ready: &mut dyn FnMut(Range<usize>, &[f32]),
+        on_final: &mut dyn FnMut(usize, AnyBuffers),
     ) -> Result<Sums, TrainerError> {
         let batch = self.batches.compose(step);
         let samples: Vec<Sample> = self.batches.samples(&batch.parts[self.me.index()]).collect();
         let count = usize::try_from(self.train.accumulation).unwrap_or(usize::MAX);
         let parts = self.dataset.micro_batches(&samples, count)?;
         let parts: Vec<Batch<'_>> = parts.iter().map(MicroBatch::as_batch).collect();
-        self.compute.forward_backward(&parts, on_ready)
+        self.compute.forward_backward(&parts, on_final)
     }
 
-    fn apply(&mut self, step: Step, clip: &Clip, gradient_sum: &[f32]) -> Result<(), TrainerError> {
+    fn take_gradient(&mut self, bucket: usize, sums: AnyBuffers) {
+        self.compute.take_gradient(bucket, sums);
+    }
+
+    fn norm_partials(
+        &mut self,
+        range: &Range<usize>,
+        chunk_elems: usize,
+        partials: &mut Vec<f64>,
+    ) -> Result<(), TrainerError> {
+        self.compute.norm_partials(range, chunk_elems, partials)
+    }
+
+    fn apply(&mut self, step: Step, clip: &Clip) -> Result<(), TrainerError> {
         let scalars = StepScalars {
             learning_rate: self.learning_rate(step),
             gradient_scale: clip.gradient_scale,
             updates_before: step.0,
             skip: clip.skip,
         };
-        self.compute.update(&scalars, gradient_sum)
+        self.compute.update(&scalars)
     }
 
-    fn next_parameters(&mut self) -> &mut [f32] {
-        self.compute.next_parameters()
+    fn lend_parameters(&mut self, bucket: usize) -> AnyBuffers {
+        self.compute.lend_parameters(bucket)
+    }
+
+    fn take_parameters(&mut self, bucket: usize, gathered: AnyBuffers) {
+        self.compute.take_parameters(bucket, gathered);
+    }
+
+    fn digests(&mut self) -> Result<Vec<u64>, TrainerError> {
+        self.compute.digests()
     }
 
     fn advance(&mut self) -> Result<(), TrainerError> {
@@ -182,9 +210,11 @@ impl Trainer for ModelTrainer {
     }
 
     fn snapshot(&self, ranges: &[Range<usize>]) -> Result<Vec<(String, Vec<f32>)>, TrainerError> {
-        let parameters = self.compute.parameters();
-        let parts = ranges.iter().flat_map(|range| &parameters[range.clone()]);
-        let mut arenas = vec![(PARAMETERS.to_owned(), parts.copied().collect())];
+        let mut parameters = Vec::new();
+        for range in ranges {
+            self.compute.read_parameters(range, &mut parameters)?;
+        }
+        let mut arenas = vec![(PARAMETERS.to_owned(), parameters)];
         for (name, values) in self.compute.state()? {
             let places = ranges.iter().flat_map(|range| &values[self.state_place(range)]);
             arenas.push((name, places.copied().collect()));

@@ -148,6 +148,13 @@ pub enum RoundError {
         #[source]
         source: Cause,
     },
+    /// This rank's own fault.
+    #[error("step {step}: this worker cannot exchange")]
+    Memory {
+        step: Step,
+        #[source]
+        source: BufferError,
+    },
     #[error("step {step}: aborted: {reason}")]
     Aborted { step: Step, reason: String },
     /// A schedule that no verifier passed.
@@ -208,6 +215,7 @@ impl RoundError {
             | RoundError::PeerFault { step, .. }
             | RoundError::PeerLate { step, .. }
             | RoundError::Round { step, .. }
+            | RoundError::Memory { step, .. }
             | RoundError::Aborted { step, .. }
             | RoundError::Border { step, .. } => *step = at,
             RoundError::Twice(_)

@@ -251,8 +251,10 @@ impl<B: Buffers> Shell<B> {
         let packing = Packing { codec: job.codec, phase: job.phase, source: self.spec.me };
         let mut scratch =
             Vec::with_capacity(job.codec.payload_bytes(active.buffers.dtype(), job.range.len()));
-        active.buffers.encode(job.level, job.range.clone(), packing, &mut scratch);
-        self.feed(job.id, Input::Sent { range: job.range });
+        match active.buffers.encode(job.level, job.range.clone(), packing, &mut scratch) {
+            Ok(()) => self.feed(job.id, Input::Sent { range: job.range }),
+            Err(source) => self.fail(RoundError::Memory { step: job.id.step, source }),
+        }
         bytes
     }
 
@@ -279,7 +281,11 @@ impl<B: Buffers> Shell<B> {
                 let mut payload = self.outbox.pool.take();
                 payload.reserve(job.codec.payload_bytes(dtype, job.range.len()));
                 let packing = Packing { codec: job.codec, phase: job.phase, source: me };
-                active.buffers.encode(job.level, job.range.clone(), packing, &mut payload);
+                let packed = active.buffers.encode(job.level, job.range.clone(), packing, &mut payload);
+                if let Err(source) = packed {
+                    self.fail(RoundError::Memory { step: job.id.step, source });
+                    return None;
+                }
                 self.outbox.pool.lend(payload)
             }
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use hcrun_protocol::buffers::{Buffers, Operand};
+use hcrun_protocol::buffers::{BufferError, Buffers, Operand};
 use hcrun_protocol::dtype::ReduceOp;
 use hcrun_protocol::round::{Cause, Input, Output, Round, RoundId};
 use hcrun_protocol::schedule::{Coverage, Level, Phase, Term};
@@ -342,6 +342,9 @@ impl<B: Buffers> Shell<B> {
                 self.counters.on_unstaged(payloads.iter().map(Payload::len).sum());
                 match active.reduce(range.clone(), &terms, &payloads, into, total) {
                     Ok(()) => self.feed(id, Input::Reduced { range }),
+                    Err((_, source @ BufferError::Memory { .. })) => {
+                        self.fail(RoundError::Memory { step: id.step, source });
+                    }
                     Err((from, fault)) => self.on_fault(from, id.step, SegmentFault::Payload(fault)),
                 }
                 bytes
@@ -535,7 +538,7 @@ impl<B: Buffers> Active<B> {
         payloads: &[Payload],
         into: Level,
         total: bool,
-    ) -> Result<(), (Rank, hcrun_protocol::buffers::BufferError)> {
+    ) -> Result<(), (Rank, BufferError)> {
         let pieces: Vec<Vec<&[u8]>> = payloads.iter().map(Payload::pieces).collect();
         let operand = |(term, pieces)| match (term, pieces) {
             (&Term::Own(level), _) => Operand::Own(level),

@@ -171,7 +171,9 @@ pub(super) fn prepare(
         AssignedDevice::Cpu => None,
         AssignedDevice::Gpu { index } => Some(gpu::open(index)?),
     };
-    let mut trainer = ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, updated, device)?;
+    let buckets = exchange.buckets();
+    let mut trainer =
+        ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, buckets, updated, device)?;
     let ticking = progress.clone();
     trainer.set_on_progress(move || ticking.tick());
     if !assignment.statistics_json.is_empty() {

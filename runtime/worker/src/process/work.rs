@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hcrun_engine::trainer::Trainer;
-use hcrun_kernels::host_buffers::HostBuffers;
+use hcrun_kernels::any_buffers::AnyBuffers;
 use hcrun_net::BindError;
 use hcrun_net::group::{FormSpec, Group, LaneListener, LaneSettings, Member};
 use hcrun_net::join::JoinBundle;
@@ -66,7 +66,7 @@ pub(super) fn work(
         other => return Err(unexpected(&other)),
     };
     let spec = form_spec(&assignment, &prepared, generation, &members);
-    let group: Group<HostBuffers> = lane.form(spec)?;
+    let group: Group<AnyBuffers> = lane.form(spec)?;
     tracing::info!(links = group.link_reports().len(), "linked to the other workers");
     session.say(ToCoordinator::Linked { links: link_reports(&group) });
 
@@ -90,7 +90,7 @@ pub(super) fn work(
 fn train(
     session: &Session,
     assignment: &Assignment,
-    group: &Group<HostBuffers>,
+    group: &Group<AnyBuffers>,
     prepared: Prepared,
     generation: Generation,
     start: Step,
@@ -172,7 +172,7 @@ fn form_spec(
     }
 }
 
-fn link_reports(group: &Group<HostBuffers>) -> Vec<LinkReport> {
+fn link_reports(group: &Group<AnyBuffers>) -> Vec<LinkReport> {
     let report = |link: &hcrun_net::group::LinkReport| LinkReport {
         peer: link.peer,
         round_trip: link.round_trip,

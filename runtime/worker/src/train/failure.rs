@@ -36,6 +36,8 @@ impl TrainFailure {
         let report = |class, text: String| FailureReport { class, peer: None, step: None, text };
         Some(match self {
             TrainFailure::Ended(_) => return None,
+            // Only a device's memory can fail.
+            TrainFailure::Round(RoundError::Memory { .. }) => report(FailureClass::Device, error_chain(self)),
             TrainFailure::Round(error) => FailureReport {
                 class: if error.peer().is_some() { FailureClass::Peer } else { FailureClass::Internal },
                 peer: error.peer(),
