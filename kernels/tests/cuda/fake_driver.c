@@ -4,7 +4,9 @@
 // Work is queued and done when its stream is waited for, so that a caller that does not wait reads old bytes; a stream
 // that does not wait for another one runs as late as it can. What is left when the context is released, or is used without a context, ends the process with 99.
 
+#define _GNU_SOURCE
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +16,18 @@
 typedef int status;
 typedef unsigned long long u64;
 
+// One call at a time: any thread may make them.
+static pthread_mutex_t calls = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static int begun(void) { return pthread_mutex_lock(&calls); }
+static void ended(const int *call) {
+    (void)call;
+    pthread_mutex_unlock(&calls);
+}
+#define ALONE __attribute__((cleanup(ended))) const int alone = begun()
+
 // FAKE_CUDA, or what stands in the file `fake-cuda` of the cache: processes that others start have few variables.
 static const char *chosen_mode(void) {
+    ALONE;
     static char text[64];
     const char *chosen = getenv("FAKE_CUDA"), *cache = getenv("HCRUN_CACHE");
     if (chosen || text[0] || !cache) return chosen ? chosen : text;
@@ -69,7 +81,9 @@ static unsigned region_count;
 
 status cuStreamSynchronize(void *stream);
 
-static int started, current, live;
+static int started, live, retained;
+// Each thread's own.
+static _Thread_local int current;
 static status sticky;
 
 static void context(void) {
@@ -131,26 +145,30 @@ status cuDeviceGetAttribute(int *value, int attribute, int device) {
     return 0;
 }
 status cuDevicePrimaryCtxRetain(void **handle, int device) {
-    *handle = &current;
+    ALONE;
+    retained++;
+    *handle = &retained;
     return 0;
 }
 status cuCtxSetCurrent(void *handle) {
-    current = handle == &current;
+    current = handle == &retained;
     return 0;
 }
 status cuDevicePrimaryCtxRelease_v2(int device) {
-    if (live) refuse("a context is released before what is in it");
-    current = 0;
+    ALONE;
+    if (--retained == 0 && live) refuse("a context is released before what is in it");
     return 0;
 }
 static status made(void **handle) {
     context();
+    ALONE;
     *handle = calloc(1, 16);
     live++;
     return 0;
 }
 static status gone(void *handle) {
     context();
+    ALONE;
     free(handle);
     live--;
     return 0;
@@ -159,6 +177,7 @@ status cuStreamCreate(void **stream, unsigned flags) { return flags == 1 ? made(
 status cuStreamDestroy_v2(void *stream) { return gone(stream); }
 status cuMemAlloc_v2(u64 *address, size_t bytes) {
     context();
+    ALONE;
     static long allocations;
     if (bytes > ((size_t)80 << 30) || used_up("out-of-memory-after", &allocations)) return 2;
     void *memory = aligned_alloc(256, (bytes + 255) / 256 * 256);
@@ -173,16 +192,19 @@ status cuMemAlloc_v2(u64 *address, size_t bytes) {
 }
 status cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
     context();
+    ALONE;
     *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     memset(*memory, 0xA5, bytes);
     live++;
     return flags ? 1 : 0;
 }
 status cuMemFreeHost(void *memory) {
+    ALONE;
     cuStreamSynchronize(NULL);
     return gone(memory);
 }
 status cuMemFree_v2(u64 address) {
+    ALONE;
     // The driver waits for what may use it.
     cuStreamSynchronize(NULL);
 #ifdef WITH_EMULATOR
@@ -237,6 +259,7 @@ static struct work *next(enum kind kind, void *stream) {
     return &queue[queued++];
 }
 static status copied(void *to, const void *from, size_t bytes, void *stream) {
+    ALONE;
     struct work *work = next(COPY, stream);
     work->to = to, work->from = from, work->bytes = bytes;
     return sticky;
@@ -315,6 +338,7 @@ status cuStreamSynchronize(void *stream) {
     context();
     // A kernel that never ends.
     while (is("never-ends") && launched) pause();
+    ALONE;
     run_until(stream, queued);
     if (sticky) queued = 0;
     return sticky;
@@ -324,6 +348,7 @@ status cuStreamSynchronize(void *stream) {
 status cuStreamQuery(void *stream) {
     context();
     if (is("late-failure")) return 719;
+    ALONE;
     for (int i = 0; i < queued; i++) {
         if (queue[i].done || queue[i].stream != stream) continue;
         run_until(stream, queued);
@@ -357,6 +382,7 @@ status cuFuncSetAttribute(void *function, int attribute, int value) { return att
 status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz,
                       unsigned shared, void *stream, void **parameters, void **extra) {
     if (x == 0 || y != 1 || z != 1 || ty != 1 || tz != 1 || extra) return 1;
+    ALONE;
     static long launches;
     // Memory that went bad, and a card that is gone: nothing works any more.
     if (used_up("ecc-after", &launches)) sticky = 214;
@@ -385,6 +411,7 @@ status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
 status cuEventCreate(void **event, unsigned flags) { return made(event); }
 status cuEventDestroy_v2(void *event) { return gone(event); }
 status cuEventRecord(void *event, void *stream) {
+    ALONE;
     next(RECORD, stream)->event = event;
     *(int *)event = 1;
     return sticky;
@@ -392,11 +419,13 @@ status cuEventRecord(void *event, void *stream) {
 status cuEventSynchronize(void *event) {
     context();
     while (is("never-ends") && launched) pause();
+    ALONE;
     const int at = recorded(event, queued);
     if (at >= 0) run_until(queue[at].stream, at + 1);
     return sticky;
 }
 status cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    ALONE;
     next(WAIT, stream)->event = event;
     return flags ? 1 : sticky;
 }

@@ -36,8 +36,15 @@ impl Buffers for Memory {
         ReduceOp::Sum
     }
 
-    fn encode(&mut self, _: Level, range: Range<usize>, _: Packing, out: &mut Vec<u8>) {
+    fn encode(
+        &mut self,
+        _: Level,
+        range: Range<usize>,
+        _: Packing,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BufferError> {
         out.extend(self.values[range].iter().flat_map(|value| value.to_le_bytes()));
+        Ok(())
     }
 
     fn reduce(
