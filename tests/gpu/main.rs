@@ -97,7 +97,7 @@ fn table() -> Job {
 }
 
 /// A step is committed only if the digests of all ranks are equal: a worker on the CPU and one on a GPU keep the same
-/// bits, sharded and not.
+/// bits, sharded and not, whether the processor or the GPU packs and adds.
 #[test]
 fn workers_on_processors_and_on_gpus_keep_the_same_bits() {
     for job in [table(), text()] {
@@ -105,8 +105,11 @@ fn workers_on_processors_and_on_gpus_keep_the_same_bits() {
         let scene = Scene::new(job);
         scene.run(2, 0, &[]).succeed();
         let on_processors = losses(&scene.lab.run());
-        for (processors, gpus, sharded) in [(1, 1, "true"), (1, 1, "false"), (0, 2, "true")] {
-            scene.run(processors, gpus, &[&format!("exchange.sharded={sharded}")]).succeed();
+        for (processors, gpus, sharded, codec) in
+            [(1, 1, "true", "none"), (1, 1, "false", "int8"), (0, 2, "true", "bf16")]
+        {
+            let (sharded, codec) = (format!("exchange.sharded={sharded}"), format!("exchange.codec={codec}"));
+            scene.run(processors, gpus, &[&sharded, &codec]).succeed();
             let run = scene.lab.run();
             assert_eq!(run.summary()["steps"], steps, "{}", run.summary());
             assert_close(&on_processors, &losses(&run));
@@ -146,9 +149,12 @@ fn without_a_driver_the_reason_is_named() {
 /// Each leaves a checkpoint to go on from, and says what the driver said.
 #[test]
 fn a_gpu_that_fails_ends_the_job_with_its_words_and_a_checkpoint() {
-    for (mode, words) in
-        [("ecc-after:700", "CUDA_ERROR_ECC_UNCORRECTABLE"), ("gone-after:700", "CUDA_ERROR_UNKNOWN")]
-    {
+    // In a launch of the exchange as in one of the training.
+    for (mode, words) in [
+        ("ecc-after:700", "CUDA_ERROR_ECC_UNCORRECTABLE"),
+        ("ecc-after:721", "CUDA_ERROR_ECC_UNCORRECTABLE"),
+        ("gone-after:701", "CUDA_ERROR_UNKNOWN"),
+    ] {
         let scene = Scene::new(table());
         scene.driver_is(mode);
         let failed = scene.run(1, 1, &["train.steps=1000000"]).fail(75);

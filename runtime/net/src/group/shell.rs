@@ -444,7 +444,10 @@ impl<B: Buffers> Shell<B> {
         }
         let farewell = error.farewell();
         tracing::debug!(cause = %farewell, "the group failed");
-        self.outbox.close(None, CloseCode::Aborted, &farewell);
+        // Whoever is at fault itself says so before its links close: peers would name it as lost.
+        if !matches!(error, RoundError::Memory { .. }) {
+            self.outbox.close(None, CloseCode::Aborted, &farewell);
+        }
         for (id, active) in std::mem::take(&mut self.active) {
             drop(active.reply.send(Err(error.at(id.step))));
         }
@@ -454,6 +457,9 @@ impl<B: Buffers> Shell<B> {
     }
 
     async fn close(mut self, mut inbox: Inbox) {
+        if let Some(error @ RoundError::Memory { .. }) = &self.failure {
+            self.outbox.close(None, CloseCode::Aborted, &error.farewell());
+        }
         if !self.active.is_empty() {
             // Nobody else can end these rounds any more.
             let left = RoundError::Aborted { step: self.step(), reason: LEFT_EARLY.to_owned() };
