@@ -36,7 +36,12 @@ const BENCHES: &[Bench] = &[
 ];
 
 fn main() -> ExitCode {
-    match bench(std::env::args().skip(1).collect()) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    // What `gpu` starts of itself: a run of jobs, and its workers, which are started from the same file.
+    if words.first().is_some_and(|word| ["shard", "run", "worker"].contains(&word.as_str())) {
+        return hcrun::main();
+    }
+    match bench(words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -56,9 +61,11 @@ fn bench(mut words: Vec<String>) -> anyhow::Result<()> {
         bail!("which bench?\n{}", usage());
     }
     let name = words.remove(0);
-    // What `collectives` starts of itself.
-    if name == "rank" {
-        return collectives::rank::run();
+    // What `collectives` and `gpu` start of themselves.
+    match name.as_str() {
+        "rank" => return collectives::rank::run(),
+        gpu::NCCL_RANKS => return gpu::nccl_ranks(),
+        _ => {}
     }
     let Some((_, usage, run)) = BENCHES.iter().find(|(known, ..)| *known == name) else {
         bail!("there is no bench `{name}`\n{}", usage());

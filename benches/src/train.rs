@@ -35,6 +35,11 @@ usage: cargo xtask bench train --peer torch-ddp --python PATH [--steps N] [--rou
 /// Hosts of a laboratory that are used: private workers are on the first, public ones on the second.
 const HOSTS: usize = 2;
 
+/// That of each step, of a run's `metrics.jsonl`.
+pub(crate) fn losses(metrics: &str) -> anyhow::Result<Vec<f64>> {
+    Ok(hcrun::steps(metrics)?.loss)
+}
+
 pub(crate) fn run(words: Words) -> anyhow::Result<()> {
     let options = Options::read(words)?;
     let link = Link::from_environment(HOSTS)?;

@@ -32,4 +32,4 @@ pub use probe::{Card, Driver, DriverVersion, Unavailable, probe};
 pub use refusal::LoadError;
 pub use resource_table::ResourceTable;
 pub use resources::{Resources, ResourcesError, ptxas_resources};
-pub use stream::CudaStream;
+pub use stream::{CudaStream, StreamTimer};

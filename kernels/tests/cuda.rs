@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::time::Duration;
 
 use hcrun_kernels::cuda::{Architecture, Cache, Code, CudaDevice, CudaStream, Nvrtc, Sources, probe};
 use hcrun_kernels::device::{Argument, Device, DeviceError, Kernel, Launch};
@@ -165,11 +166,19 @@ fn child_stream() {
         return;
     }
     let mut stream = CudaStream::open(&probe().unwrap(), 0).unwrap();
+    let timer = stream.timer().unwrap();
+    timer.start().unwrap();
+    assert!(timer.elapsed().is_err(), "it was not stopped");
+    timer.stop().unwrap();
+    assert_eq!(timer.elapsed().unwrap(), Duration::from_micros(2_500));
     // A communicator's thread.
     let answer = std::thread::spawn(move || {
         stream.enter().unwrap();
         assert_ne!(stream.handle(), 0);
-        stream.is_done().map_err(|error| error.to_string())
+        // What is queued runs after the first question.
+        let first = stream.is_done();
+        let second = first.and_then(|done| if done { Ok(done) } else { stream.is_done() });
+        second.map_err(|error| error.to_string())
     });
     println!("said: {:?}", answer.join().unwrap());
 }

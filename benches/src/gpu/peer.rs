@@ -28,14 +28,31 @@ fn hear(python: &Path, words: &[&str], end: Instant) -> anyhow::Result<serde_jso
     torch.hear_within(end.saturating_duration_since(Instant::now()))
 }
 
-/// Where the packages of this Python have NVRTC, which PyTorch brings along.
-pub(super) fn nvrtc_folders(python: &Path) -> Vec<PathBuf> {
+/// Where PyTorch brings NVRTC and NCCL along.
+pub(super) struct Packages(Option<PathBuf>);
+
+/// Of no Python, nothing.
+pub(super) fn packages(python: Option<&Path>) -> Packages {
+    let Some(python) = python else { return Packages(None) };
     let script = "import sysconfig; print(sysconfig.get_paths()['purelib'])";
     let output =
         Command::new(python).args(["-c", script]).output().ok().filter(|output| output.status.success());
-    let Some(output) = output else { return Vec::new() };
-    let packages = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    vec![packages.join("nvidia/cuda_nvrtc/lib"), packages.join("nvidia/cu13/lib")]
+    Packages(output.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())))
+}
+
+impl Packages {
+    pub(super) fn nvrtc(&self) -> Vec<PathBuf> {
+        self.folders(&["nvidia/cuda_nvrtc/lib", "nvidia/cu13/lib"])
+    }
+
+    pub(super) fn nccl(&self) -> Vec<PathBuf> {
+        self.folders(&["nvidia/nccl/lib"])
+    }
+
+    fn folders(&self, names: &[&str]) -> Vec<PathBuf> {
+        let folders = self.0.iter().flat_map(|packages| names.iter().map(|name| packages.join(name)));
+        folders.filter(|folder| folder.is_dir()).collect()
+    }
 }
 
 const ADAMW: &str = include_str!("../../peers/gpu_adamw.py");

@@ -6,7 +6,9 @@ use std::{fs, io};
 use hcrun_kernels::cuda::{Card, DriverVersion};
 use serde::Serialize;
 
+use super::example::Compared;
 use super::measured::Rate;
+use super::nccl;
 use super::training::Training;
 use crate::machine::Machine;
 
@@ -21,6 +23,10 @@ pub(super) struct Report {
     /// Where the code of each file came from.
     pub(super) code: Vec<(&'static str, String)>,
     checks: Vec<CheckResult>,
+    /// None until it was its turn, or where it failed.
+    nccl: Option<nccl::Answer>,
+    /// A run of `examples/gpt` with workers on GPUs beside one on CPUs; None as above.
+    example: Option<Compared>,
     copy: Option<Measured>,
     kernels: Vec<Measured>,
     torch_fused_adamw: Peer,
@@ -103,6 +109,8 @@ impl Report {
             arena_elems,
             code: Vec::new(),
             checks: Vec::new(),
+            nccl: None,
+            example: None,
             copy: None,
             kernels: Vec::new(),
             torch_fused_adamw: Peer::NotRun("it was not its turn yet".to_owned()),
@@ -149,6 +157,17 @@ impl Report {
 
     pub(super) fn checked(&mut self, result: CheckResult) {
         self.checks.push(result);
+    }
+
+    pub(super) fn nccl(&mut self, answer: nccl::Answer) {
+        self.nccl = Some(answer);
+    }
+
+    pub(super) fn compared(&mut self, name: &str, compared: Compared) {
+        if let Some(beyond) = compared.beyond() {
+            self.failed(name, beyond);
+        }
+        self.example = Some(compared);
     }
 
     pub(super) fn copied(&mut self, rate: &Rate) {

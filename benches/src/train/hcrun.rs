@@ -138,7 +138,7 @@ fn read(run: &Path, interface: Option<Counted>) -> anyhow::Result<(Steps, Border
     Ok((steps(&text("metrics.jsonl")?)?, border))
 }
 
-fn steps(metrics: &str) -> anyhow::Result<Steps> {
+pub(super) fn steps(metrics: &str) -> anyhow::Result<Steps> {
     let mut steps = Steps::default();
     for line in metrics.lines() {
         let row: Value = serde_json::from_str(line).context("a line of metrics.jsonl")?;

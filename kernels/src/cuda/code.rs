@@ -13,6 +13,7 @@ use super::architecture::Architecture;
 use super::cache::{Cache, Hit};
 use super::image::{self, Damage};
 use super::nvrtc::{Nvrtc, NvrtcError, NvrtcVersion, OPTIONS};
+use crate::wheels;
 
 /// Texts of kernels by file name, and of the headers that they may include.
 #[derive(Debug, Clone, Copy)]
@@ -101,12 +102,12 @@ impl fmt::Display for Origin {
 }
 
 impl Code {
-    /// Uses the user's cache.
+    /// Uses the user's cache, and the folder of cubins that `HCRUN_KERNELS` names.
     pub fn new(sources: Sources) -> Code {
         Code {
             sources,
             embedded: EMBEDDED,
-            carried: None,
+            carried: wheels::variable("HCRUN_KERNELS"),
             cache: Cache::of_user(),
             nvrtc_folders: Vec::new(),
             nvrtc: OnceLock::new(),

@@ -1,5 +1,6 @@
 // A libcuda.so.1 without a GPU. FAKE_CUDA chooses what is wrong with it; without it, it runs two kernels on memory of
-// the host; compiled WITH_EMULATOR, all kernels, by the emulator (kernels/emulator). FAKE_CUDA_CARD is the card's architecture, 90 without it; FAKE_CUDA_REFUSES what it answers to code.
+// the host; compiled WITH_EMULATOR, all kernels, by the emulator (kernels/emulator). FAKE_CUDA_CARD is the card's architecture, 90 without it; FAKE_CUDA_REFUSES what it answers to code;
+// CUDA_VISIBLE_DEVICES says how many cards there are, one without it.
 //
 // Work is queued and done when its stream is waited for, so that a caller that does not wait reads old bytes; a stream
 // that does not wait for another one runs as late as it can. What is left when the context is released, or is used without a context, ends the process with 99.
@@ -86,6 +87,13 @@ static int started, live, retained;
 static _Thread_local int current;
 static status sticky;
 
+static int cards(void) {
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    int count = 1;
+    for (; visible && *visible; visible++) count += *visible == ',';
+    return count;
+}
+
 static void context(void) {
     if (!current) refuse("a call without a context");
 }
@@ -123,12 +131,12 @@ status cuGetErrorName(status code, const char **name) {
 }
 status cuGetErrorString(status code, const char **text) { return cuGetErrorName(code, text); }
 status cuDeviceGetCount(int *count) {
-    *count = is("zero-devices") ? 0 : 1;
+    *count = is("zero-devices") ? 0 : cards();
     return started ? 0 : 3;
 }
 status cuDeviceGet(int *device, int index) {
     *device = 7;
-    return index == 0 ? 0 : 101;
+    return index >= 0 && index < cards() ? 0 : 101;
 }
 status cuDeviceGetName(char *name, int length, int device) {
     strncpy(name, "Fake H100", length);
@@ -144,6 +152,7 @@ status cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 75 ? architecture / 10 : attribute == 76 ? architecture % 10 : -1;
     return 0;
 }
+// One context stands for those of all cards.
 status cuDevicePrimaryCtxRetain(void **handle, int device) {
     ALONE;
     retained++;
@@ -344,11 +353,13 @@ status cuStreamSynchronize(void *stream) {
     return sticky;
 }
 
-// What is queued runs after the first question.
+// What is queued runs after the first question. A stream begins with a counter of what others have queued and has not
+// ended, as the fake NCCL does.
 status cuStreamQuery(void *stream) {
     context();
     if (is("late-failure")) return 719;
     ALONE;
+    if (__atomic_load_n((int64_t *)stream, __ATOMIC_ACQUIRE) != 0) return 600;
     for (int i = 0; i < queued; i++) {
         if (queue[i].done || queue[i].stream != stream) continue;
         run_until(stream, queued);
@@ -367,6 +378,7 @@ status cuModuleUnload(void *module) { return gone(module); }
 status cuModuleGetFunction(void **function, void *module, const char *name) {
 #ifdef WITH_EMULATOR
     const char *mutant = getenv("FAKE_CUDA_MUTANT");
+    if (!mutant && strncmp(chosen_mode(), "mutant:", 7) == 0) mutant = chosen_mode() + 7;
     *function = (void *)hc_emu_find(mutant ? mutant : "", name + strlen("hc_"));
     return *function ? 0 : 500;
 #endif

@@ -74,6 +74,7 @@ impl Folder {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>, mode: &str) -> Command {
         let mut command = Command::new(program);
         command.env("LD_LIBRARY_PATH", self.path()).env("FAKE_CUDA", mode);
+        command.env_remove("CUDA_VISIBLE_DEVICES").env_remove("HCRUN_KERNELS");
         command.env("HCRUN_CACHE", self.path().join("cache"));
         let nvrtc = self.path().join("libnvrtc.so.12");
         command.env("HCRUN_NVRTC", if nvrtc.exists() { nvrtc } else { self.path().join("no-nvrtc") });

@@ -2,7 +2,8 @@
 // of the host when the last of them has asked for it, and adds from the last rank to the first. A stream is the address of
 // a counter of what has not ended yet.
 //
-// FAKE_NCCL chooses what is wrong with it: old, no-version, hangs, crashes; busy=N: each call is in progress for N polls;
+// FAKE_NCCL chooses what is wrong with it: old, no-version, hangs, crashes; absent: the last rank of several is never met;
+// wrong: the first element of a sum, or of what the last rank gives, is one more; busy=N: each call is in progress for N polls;
 // breaks=CODE@N: poll N of a communicator after its first operation, counted from 0, answers CODE for what was asked before. FAKE_NCCL_FAILS=CALL=CODE: that call
 // answers CODE. FAKE_NCCL_BLOCKS=CALL: it never returns. FAKE_NCCL_LOG: a file that gets a line a call of init, finalize,
 // destroy and abort.
@@ -127,7 +128,7 @@ status ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id, int 
     pthread_mutex_lock(&lock);
     struct group *group = &groups[number];
     group->ranks = ranks;
-    group->joined++;
+    group->joined += !is("absent") || rank == 0 || rank < ranks - 1;
     *comm = calloc(1, sizeof **comm);
     (*comm)->group = group;
     (*comm)->rank = rank;
@@ -220,6 +221,7 @@ static void perform(struct group *group, struct operation *of) {
     if (of[0].kind <= REDUCE_SCATTER || of[0].kind == REDUCE)
         for (int rank = ranks - 2; rank >= 0; rank--)
             combine(copies[ranks - 1], copies[rank], length / size, of[0].type, of[0].op);
+    if (is("wrong") && of[0].type == ncclFloat32) *(float *)copies[ranks - 1] += 1.0f;
     const char *total = copies[ranks - 1];
     for (int rank = 0; rank < ranks; rank++) {
         struct operation *one = &of[rank];

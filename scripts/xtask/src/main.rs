@@ -26,7 +26,8 @@ usage: cargo xtask COMMAND
                         mutate the corpus of tests/fuzz for N seconds a target [default seed: 1]
   bench engine [--json] measure a training step; see benches/README.md
   bench train ...       train the same model by hcrun and by PyTorch DDP, in turns
-  gpu ...               check all kernels on a GPU against the CPU and measure them; see docs/gpu.md
+  gpu ...               check kernels, NCCL and a run of examples/gpt on GPUs against the CPU, and measure them; see
+                        docs/gpu.md
   lab                   hosts on emulated links, as root; see `cargo xtask lab --help` and benches/README.md
   kernels [--bless | --or-skip]
                         compile all for all architectures, without a GPU, into target/kernels, and compare registers,

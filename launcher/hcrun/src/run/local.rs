@@ -33,11 +33,12 @@ pub(super) struct Start {
 
 /// What a worker on a GPU may know of the launcher's environment: where driver, compiler and cache are, and which GPUs
 /// it may see.
-const CUDA_VARIABLES: [&str; 10] = [
+const CUDA_VARIABLES: [&str; 11] = [
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_HOME",
     "CUDA_PATH",
+    "HCRUN_KERNELS",
     "HCRUN_NVRTC",
     "HCRUN_CACHE",
     "XDG_CACHE_HOME",
