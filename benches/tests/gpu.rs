@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use hcrun_emulator::{LIBRARIES, MUTANTS};
-use hcrun_kernel_checks::cases;
+use hcrun_kernel_checks::{cases, cases_of_products};
 use hcrun_kernels::cuda::Sources;
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
 use hcrun_kernels::launch::KERNELS;
@@ -15,6 +15,10 @@ use hcrun_kernels::launch::KERNELS;
 #[path = "../../kernels/tests/cuda/folder.rs"]
 mod folder;
 
+#[path = "../../kernels/tests/cublaslt/fake.rs"]
+mod fake_cublaslt;
+
+use fake_cublaslt::FakeCublasLt;
 use folder::Folder;
 
 /// A card with the code of all kernels.
@@ -58,10 +62,11 @@ fn all_is_checked_and_every_kernel_measured() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{errors}");
     let report = report(&out(&folder));
-    let checked: Vec<&str> = cases().iter().map(|case| case.name).collect();
+    let checked: Vec<&str> = cases().iter().chain(&cases_of_products()).map(|case| case.name).collect();
     assert_eq!(names(&report["checks"]), checked);
     let kernels: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names(&report["kernels"]), kernels);
+    assert_eq!(report["cublaslt"], "HCRUN_CUBLASLT is `none`");
     for kernel in report["kernels"].as_array().unwrap() {
         assert!(kernel["bytes"].as_u64().unwrap() > 0, "{kernel}");
         assert!(!kernel["counted"].as_str().unwrap().is_empty(), "{kernel}");
@@ -70,6 +75,22 @@ fn all_is_checked_and_every_kernel_measured() {
     assert!(
         report["failed"].as_array().unwrap().is_empty() && report["no_time"].as_array().unwrap().is_empty()
     );
+}
+
+#[test]
+fn products_by_cublaslt_are_checked_and_measured_beside_our_kernels() {
+    let (folder, cublaslt) = (machine(), FakeCublasLt::new(&[]));
+    let file = cublaslt.shared_object().canonicalize().unwrap();
+    let output = gpu(&folder, "none", LONG, ("HCRUN_CUBLASLT", file.to_str().unwrap()));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let report = report(&out(&folder));
+    assert_eq!(report["cublaslt"], format!("12.2.5 ({})", file.display()));
+    let products = report["by_cublaslt"].as_array().unwrap();
+    let kernels: Vec<&str> = products.iter().map(|product| product["kernel"].as_str().unwrap()).collect();
+    assert_eq!(kernels, ["linear", "linear_backward", "linear_weight"]);
+    // The fake card takes as long for all.
+    assert!(products.iter().all(|product| product["kernel_takes_times"] == 1.0), "{products:?}");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
-use std::cell::{Cell, RefCell};
+mod products;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::ops::Range;
@@ -21,9 +23,12 @@ use super::api::{
 use super::code::{Code, Origin};
 use super::probe::{Card, Driver, DriverVersion};
 use super::refusal::{LoadError, refusal};
+use crate::cublaslt::CublasLtUnavailable;
 use crate::device::{
-    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, Ticket, Tickets,
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, Products, Ticket,
+    Tickets,
 };
+use products::CublasLtOnDevice;
 
 /// A card with the code of its kernels.
 pub struct CudaDevice {
@@ -38,6 +43,8 @@ pub struct CudaDevice {
     copies: RefCell<VecDeque<(Ticket, [Mark; 2])>>,
     /// Marks of copies that have ended, for the next ones.
     marks: RefCell<Vec<Mark>>,
+    /// Opened when a product is first asked for.
+    cublaslt: OnceCell<Result<CublasLtOnDevice, CublasLtUnavailable>>,
 }
 
 impl CudaDevice {
@@ -54,6 +61,7 @@ impl CudaDevice {
             tickets: Tickets::default(),
             copies: RefCell::default(),
             marks: RefCell::default(),
+            cublaslt: OnceCell::new(),
         })
     }
 
@@ -331,6 +339,10 @@ impl Device for CudaDevice {
         self.marks.borrow_mut().extend(self.copies.borrow_mut().drain(..).flat_map(|(_, marks)| marks));
         self.tickets.end_all();
         Ok(())
+    }
+
+    fn products(&self) -> Option<&dyn Products> {
+        self.cublaslt().is_ok().then_some(self)
     }
 }
 
