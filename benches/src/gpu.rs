@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use std::{env, fmt, fs};
 
 use anyhow::{Context, ensure};
-use hcrun_kernel_checks::cases;
+use hcrun_kernel_checks::{cases, cases_of_products};
 use hcrun_kernels::cuda::{Code, CudaDevice, Sources, leave, probe};
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
-use hcrun_kernels::device::Device;
-use hcrun_kernels::launch::KERNELS;
+use hcrun_kernels::device::{Device, Kernel};
+use hcrun_kernels::launch::{KERNELS, Linear, LinearBackward, LinearWeight};
 
 use crate::arguments::Words;
 use crate::machine::Machine;
@@ -247,7 +247,7 @@ impl Session {
     }
 
     fn check(&self) {
-        for case in cases() {
+        for case in cases().into_iter().chain(cases_of_products()) {
             if self.is_over() {
                 self.note(|report| report.no_time(case.name));
                 continue;
@@ -332,6 +332,7 @@ impl Session {
                 self.note(|report| report.measured(&rate, &copy));
             }
         }
+        self.measure_library();
         let peer = match python {
             None => Err("no Python was named (--python)".to_owned()),
             Some(_) if self.is_over() => Err("no time was left".to_owned()),
@@ -352,6 +353,21 @@ impl Session {
             let bounds = bounds::bounds(report);
             report.bounds = bounds;
         });
+    }
+
+    /// Products by cuBLASLt, beside those by our kernels, which have been measured.
+    fn measure_library(&self) {
+        let library = match self.device.cublaslt() {
+            Ok(library) => format!("{} ({})", library.version(), library.file().display()),
+            Err(reason) => return self.note(|report| report.cublaslt = reason.to_string()),
+        };
+        self.note(|report| report.cublaslt = library);
+        for (kernel, name) in BY_LIBRARY {
+            let rate = self.timed(name, |device| measured::by_library(device, kernel, self.wanted.elems));
+            if let Some(rate) = rate {
+                self.note(|report| report.measured_by_library(&rate));
+            }
+        }
     }
 
     fn train(&self) {
@@ -425,6 +441,13 @@ const NCCL: &str = "NCCL";
 const EXAMPLE: &str = "examples/gpt";
 /// A small GPT beside the CPU's, then GPT-2's smallest.
 const TRAINING: &str = "training";
+
+/// What cuBLASLt computes too, and what that is called.
+const BY_LIBRARY: [(&Kernel, &str); 3] = [
+    (&Linear::KERNEL, "linear by cuBLASLt"),
+    (&LinearBackward::KERNEL, "linear_backward by cuBLASLt"),
+    (&LinearWeight::KERNEL, "linear_weight by cuBLASLt"),
+];
 
 /// Under eight minutes, with time to start and to write.
 const LIMIT: Duration = Duration::from_secs(450);

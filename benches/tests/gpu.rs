@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use hcrun_emulator::{LIBRARIES, MUTANTS};
-use hcrun_kernel_checks::cases;
+use hcrun_kernel_checks::{cases, cases_of_products};
 use hcrun_kernels::cuda::Sources;
 use hcrun_kernels::cuda_sources::{HEADER, SOURCES};
 use hcrun_kernels::launch::KERNELS;
@@ -18,6 +18,10 @@ mod fake_nccl;
 #[path = "../../kernels/tests/cuda/folder.rs"]
 mod folder;
 
+#[path = "../../kernels/tests/cublaslt/fake.rs"]
+mod fake_cublaslt;
+
+use fake_cublaslt::FakeCublasLt;
 use fake_nccl::FakeNccl;
 use folder::Folder;
 
@@ -34,7 +38,11 @@ fn command(folder: &Folder, mode: &str, limit_s: &str) -> Command {
     command
         .args(["gpu", "--elems", "8192", "--model", "tiny", "--limit-s", limit_s, "--kernels"])
         .arg(folder.path());
-    command.arg("--out").arg(out(folder)).env("HCRUN_NCCL", folder.path().join("no-nccl"));
+    command
+        .arg("--out")
+        .arg(out(folder))
+        .env("HCRUN_NCCL", folder.path().join("no-nccl"))
+        .env("HCRUN_CUBLASLT", "none");
     command
 }
 
@@ -72,10 +80,11 @@ fn all_is_checked_and_every_kernel_measured() {
     let folder = machine();
     let (code, errors, report) = end(&folder, command(&folder, "none", LONG));
     assert_eq!(code, Some(0), "{errors}");
-    let checked: Vec<&str> = cases().iter().map(|case| case.name).collect();
+    let checked: Vec<&str> = cases().iter().chain(&cases_of_products()).map(|case| case.name).collect();
     assert_eq!(names(&report["checks"]), checked);
     let kernels: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names(&report["kernels"]), kernels);
+    assert_eq!(report["cublaslt"], "HCRUN_CUBLASLT is `none`");
     for kernel in report["kernels"].as_array().unwrap() {
         assert!(kernel["bytes"].as_u64().unwrap() > 0, "{kernel}");
         assert!(!kernel["counted"].as_str().unwrap().is_empty(), "{kernel}");
@@ -90,6 +99,22 @@ fn all_is_checked_and_every_kernel_measured() {
     assert!(
         report["failed"].as_array().unwrap().is_empty() && report["no_time"].as_array().unwrap().is_empty()
     );
+}
+
+#[test]
+fn products_by_cublaslt_are_checked_and_measured_beside_our_kernels() {
+    let (folder, cublaslt) = (machine(), FakeCublasLt::new(&[]));
+    let file = cublaslt.shared_object().canonicalize().unwrap();
+    let mut command = only(command(&folder, "none", LONG), &["checks", "kernels"]);
+    command.env("HCRUN_CUBLASLT", &file);
+    let (code, errors, report) = end(&folder, command);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["cublaslt"], format!("12.2.5 ({})", file.display()));
+    let products = report["by_cublaslt"].as_array().unwrap();
+    let kernels: Vec<&str> = products.iter().map(|product| product["kernel"].as_str().unwrap()).collect();
+    assert_eq!(kernels, ["linear", "linear_backward", "linear_weight"]);
+    // The fake card takes as long for all.
+    assert!(products.iter().all(|product| product["kernel_takes_times"] == 1.0), "{products:?}");
 }
 
 #[test]

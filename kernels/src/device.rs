@@ -4,6 +4,7 @@
 //! and gives each kernel a struct with a field a parameter, so that arguments are named and typed.
 
 mod host_buffer;
+mod products;
 
 use std::any::Any;
 use std::error::Error;
@@ -12,6 +13,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 pub use self::host_buffer::{HostBuffer, HostMemory, Ticket, Tickets};
+pub use self::products::{Factor, Lies, Out, Product, Products};
 
 /// Runs kernels in the order they are launched.
 ///
@@ -100,6 +102,11 @@ pub trait Device: Send {
     /// # Errors
     /// If the device does not answer.
     fn beside(&self) -> Result<Box<dyn Device>, DeviceError>;
+
+    /// Its library of matrix products, if it has one. [`crate::device_linear`] asks it; others launch through that.
+    fn products(&self) -> Option<&dyn Products> {
+        None
+    }
 }
 
 /// Memory of a device, given back when it is dropped.
@@ -265,6 +272,9 @@ pub enum DeviceError {
     Arguments { kernel: &'static str, expected: usize, got: usize },
     #[error("{length} elements of kernel {kernel} are more than one launch can cover")]
     TooLong { kernel: &'static str, length: u64 },
+    /// By a library; nothing was queued.
+    #[error("a matrix product cannot be started: {cause}")]
+    Product { cause: Box<dyn Error + Send + Sync> },
     #[error("{kernel}: {cause}")]
     Failed { kernel: String, cause: String },
 }

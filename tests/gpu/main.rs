@@ -47,6 +47,7 @@ impl Scene {
             .env("LD_LIBRARY_PATH", &path(""))
             .env("HCRUN_NVRTC", &path("libnvrtc.so.12"))
             .env("HCRUN_CACHE", &path("cache"))
+            .env("HCRUN_CUBLASLT", "none")
     }
 
     fn run(&self, processors: u32, gpus: u32, settings: &[&str]) -> Command {

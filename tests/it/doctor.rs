@@ -1,4 +1,4 @@
-//! What `hcrun doctor` says of a GPU, for each driver that a machine may have, and of NCCL.
+//! What `hcrun doctor` says of a GPU, for each driver that a machine may have, of NCCL and of cuBLASLt.
 
 use hcrun_tests::lab;
 
@@ -8,6 +8,10 @@ mod folder;
 #[path = "../../kernels/tests/nccl/fake.rs"]
 mod fake_nccl;
 
+#[path = "../../kernels/tests/cublaslt/fake.rs"]
+mod fake_cublaslt;
+
+use fake_cublaslt::FakeCublasLt;
 use fake_nccl::FakeNccl;
 use folder::Folder;
 
@@ -70,4 +74,28 @@ fn doctor_outlives_an_nccl_that_never_answers() {
     let text = says_of_nccl(&FakeNccl::new(&[]), "hangs", "1");
     assert!(text.contains("none (nccl-silent)"), "{text}");
     assert!(text.contains("NCCL did not answer within 1 s"), "{text}");
+}
+
+#[test]
+fn doctor_names_cublaslt_or_why_there_is_none() {
+    let cublaslt = FakeCublasLt::new(&[]);
+    let says = |mode: &str, within_s: &str, chosen: &str| {
+        let lab = lab!();
+        let doctor = lab.hcrun(["doctor", "--json", "--driver-within-s", within_s]);
+        doctor.env("FAKE_CUBLASLT", mode).env("HCRUN_CUBLASLT", chosen).succeed().stdout
+    };
+    let file = cublaslt.shared_object().canonicalize().unwrap();
+    let file = file.to_str().unwrap();
+    for (mode, expected) in [
+        ("", format!("12.2.5 ({file})")),
+        ("old", "none (old-cublaslt)".to_owned()),
+        ("crashes", "none (cublaslt-crashed)".to_owned()),
+    ] {
+        let text = says(mode, "60", file);
+        assert!(text.contains(&expected), "{mode}: {text}");
+    }
+    let text = says("hangs", "1", file);
+    assert!(text.contains("cuBLASLt did not answer within 1 s"), "{text}");
+    let text = says("", "60", "none");
+    assert!(text.contains("none (cublaslt-off)") && text.contains("by kernels of hcrun"), "{text}");
 }

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use hcrun_kernels::cuda::CudaDevice;
 use hcrun_kernels::device::{Device, DeviceError, Kernel};
 
-use super::setups;
+use super::setups::{self, Setup};
 
 #[derive(Debug, Clone)]
 pub(super) struct Rate {
@@ -36,7 +36,19 @@ pub(super) fn copy(device: &CudaDevice, elems: usize) -> anyhow::Result<Rate> {
 }
 
 pub(super) fn kernel(device: &CudaDevice, kernel: &'static Kernel, elems: usize) -> anyhow::Result<Rate> {
-    let setup = setups::setup(device, kernel, elems)?;
+    of_setup(device, kernel, setups::setup(device, kernel, elems)?)
+}
+
+/// What the device's library takes for the same as a kernel.
+pub(super) fn by_library(device: &CudaDevice, kernel: &'static Kernel, elems: usize) -> anyhow::Result<Rate> {
+    // Checks may have asked for others.
+    let refused = device.refused_products().len();
+    let rate = of_setup(device, kernel, setups::by_library(device, kernel, elems)?)?;
+    ensure!(device.refused_products().len() == refused, "cuBLASLt leaves this shape to our kernels");
+    Ok(rate)
+}
+
+fn of_setup(device: &CudaDevice, kernel: &'static Kernel, setup: Setup) -> anyhow::Result<Rate> {
     let time = median(device, || setup.restore(device), || setup.launch(device))?;
     let (elems, bytes, counted) = (setup.elems, setup.bytes, setup.counted.clone());
     Ok(Rate { name: kernel.name, elems, bytes, counted, time, repetitions: REPETITIONS })

@@ -29,6 +29,9 @@ pub(super) struct Report {
     example: Option<Compared>,
     copy: Option<Measured>,
     kernels: Vec<Measured>,
+    /// Version and file, or why there is none.
+    pub(super) cublaslt: String,
+    by_cublaslt: Vec<ByLibrary>,
     torch_fused_adamw: Peer,
     /// GPT-2 124M; None until it was its turn.
     training: Option<Training>,
@@ -62,6 +65,15 @@ pub(super) struct Measured {
     repetitions: usize,
     pub(super) bytes_per_s: f64,
     share_of_copy: f64,
+}
+
+/// A product by cuBLASLt, beside our kernel on the same shapes.
+#[derive(Serialize, Clone)]
+struct ByLibrary {
+    kernel: &'static str,
+    microseconds: f64,
+    /// How often as long our kernel takes; None where it was not measured.
+    kernel_takes_times: Option<f64>,
 }
 
 #[derive(Serialize, Clone)]
@@ -113,6 +125,8 @@ impl Report {
             example: None,
             copy: None,
             kernels: Vec::new(),
+            cublaslt: "it was not its turn yet".to_owned(),
+            by_cublaslt: Vec::new(),
             torch_fused_adamw: Peer::NotRun("it was not its turn yet".to_owned()),
             training: None,
             torch_training: Peer::NotRun("it was not its turn yet".to_owned()),
@@ -176,6 +190,13 @@ impl Report {
 
     pub(super) fn measured(&mut self, rate: &Rate, copy: &Rate) {
         self.kernels.push(measured(rate, copy));
+    }
+
+    pub(super) fn measured_by_library(&mut self, rate: &Rate) {
+        let microseconds = rate.time.as_secs_f64() * 1e6;
+        let kernel = self.kernels.iter().find(|kernel| kernel.name == rate.name);
+        let kernel_takes_times = kernel.map(|kernel| kernel.microseconds / microseconds);
+        self.by_cublaslt.push(ByLibrary { kernel: rate.name, microseconds, kernel_takes_times });
     }
 
     pub(super) fn peer(&mut self, peer: Result<serde_json::Value, String>) {

@@ -75,6 +75,19 @@ pub(super) fn setup(device: &dyn Device, kernel: &'static Kernel, elems: usize) 
     special.with_context(|| format!("nothing says how {} is measured: gpu/setups", kernel.name))
 }
 
+/// The same by the device's library, for kernels of `linear.cu`.
+///
+/// # Errors
+/// As [`setup`].
+pub(super) fn by_library(
+    device: &dyn Device,
+    kernel: &'static Kernel,
+    elems: usize,
+) -> anyhow::Result<Setup> {
+    let found = model::linear(Memory::new(device), kernel.name, model::rows(elems), model::By::Library)?;
+    found.with_context(|| format!("no library computes {}", kernel.name))
+}
+
 /// Buffers of one kernel.
 struct Memory<'a> {
     device: &'a dyn Device,

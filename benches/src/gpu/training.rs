@@ -1,6 +1,5 @@
 //! Training a GPT on the card: its losses beside the CPU's, and tokens a second of GPT-2's smallest model.
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 

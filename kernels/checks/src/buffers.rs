@@ -177,5 +177,5 @@ fn beside(device: &dyn Device) -> Result<(), Failure> {
     let mut all = vec![0.0_f32; START + ELEMS + 7];
     device.read(&memory.values, 0, bytemuck::cast_slice_mut(&mut all))?;
     let outside: Vec<f32> = all[..START].iter().chain(&all[START + ELEMS..]).copied().collect();
-    same("what lies beside", &outside, &vec![7.0; START + 7])
+    same("what lies beside", &outside, &[7.0; START + 7])
 }

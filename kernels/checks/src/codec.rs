@@ -258,7 +258,8 @@ fn rounds(device: &dyn Device) -> Result<(), Failure> {
             let values = finite(round, ELEMS);
             let mut host = HostBuffers::new(values.clone()).rounding(rounding).feedback(feedback);
             let mut payload = Vec::new();
-            host.encode(Level(0), 0..ELEMS, packing(codec), &mut payload).unwrap();
+            host.encode(Level(0), 0..ELEMS, packing(codec), &mut payload)
+                .map_err(|error| Failure::Other(error.to_string()))?;
             let job = Job { codec, rounding, values, residual: Some(residual) };
             let packed = job.on_device(device, WHOLE)?;
             let what = format!("{codec}, {rounding:?}, round {round}");

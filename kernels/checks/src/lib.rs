@@ -54,6 +54,11 @@ pub fn cases() -> Vec<Case> {
     .concat()
 }
 
+/// Products by the library that a device may have, with bf16 biases. [`cases`] are those of our kernels alone.
+pub fn cases_of_products() -> Vec<Case> {
+    linear::CHOSEN_CASES.to_vec()
+}
+
 /// For devices that run only the last block of each launch: grids of more elements than memory holds.
 pub fn cases_of_the_last_block() -> Vec<Case> {
     [

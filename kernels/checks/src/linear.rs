@@ -1,6 +1,7 @@
-//! Matrix products of linear layers, three ways.
+//! Matrix products of linear layers, three ways: by our kernels, and by whatever the device takes for them.
 
-use hcrun_kernels::device::{Address, Device};
+use hcrun_kernels::device::{Address, Device, DeviceError};
+use hcrun_kernels::device_linear::{Backward, Forward, WeightGradient};
 use hcrun_kernels::launch;
 
 use crate::close::{BF16, Tolerance, close, of_bf16, of_f32, to_bf16};
@@ -9,17 +10,52 @@ use crate::values::finite;
 use crate::{Case, Failure};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "linear_layers_are_those_of_the_cpu", run: forward },
-    Case { name: "gradients_of_inputs_of_linear_layers_are_those_of_the_cpu", run: backward },
-    Case { name: "gradients_of_weights_are_added_to_what_is_there", run: weight },
-    Case { name: "two_micro_batches_add_up_to_one", run: accumulated },
+    Case { name: "linear_layers_are_those_of_the_cpu", run: |device| forward(device, By::Kernel) },
+    Case {
+        name: "gradients_of_inputs_of_linear_layers_are_those_of_the_cpu",
+        run: |device| backward(device, By::Kernel),
+    },
+    Case {
+        name: "gradients_of_weights_are_added_to_what_is_there",
+        run: |device| weight(device, By::Kernel),
+    },
+    Case { name: "two_micro_batches_add_up_to_one", run: |device| accumulated(device, By::Kernel) },
+];
+
+pub(crate) const CHOSEN_CASES: &[Case] = &[
+    Case {
+        name: "linear_layers_as_a_model_starts_them_are_those_of_the_cpu",
+        run: |device| forward(device, By::Choice),
+    },
+    Case { name: "layers_of_one_shape_have_each_its_own_arrays", run: two_of_a_shape },
+    Case {
+        name: "gradients_of_inputs_as_a_model_starts_them_are_those_of_the_cpu",
+        run: |device| backward(device, By::Choice),
+    },
+    Case {
+        name: "gradients_of_weights_as_a_model_starts_them_are_added_to_what_is_there",
+        run: |device| weight(device, By::Choice),
+    },
+    Case {
+        name: "two_micro_batches_as_a_model_starts_them_add_up_to_one",
+        run: |device| accumulated(device, By::Choice),
+    },
 ];
 
 pub(crate) const LAST_BLOCK_CASES: &[Case] =
     &[Case { name: "products_of_more_than_32_bits_reach_their_last_row", run: last_block }];
 
 /// Elements of a tile on either side.
-const TILE: usize = 128;
+const TILE: u64 = 128;
+
+/// Who computes a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Ours, of `kernels/cuda/linear.cu`.
+    Kernel,
+    /// The device's library, where there is one that takes the shape, else ours.
+    Choice,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Shape {
@@ -48,8 +84,8 @@ struct Job {
     dy: Vec<u16>,
 }
 
-fn tiles(rows: usize, columns: usize) -> u64 {
-    (rows.div_ceil(TILE) * columns.div_ceil(TILE)) as u64
+fn tiles(rows: u64, columns: u64) -> u64 {
+    rows.div_ceil(TILE) * columns.div_ceil(TILE)
 }
 
 impl Job {
@@ -62,6 +98,12 @@ impl Job {
             bias: finite(3, outputs),
             dy: to_bf16(&finite(4, rows * pitch)),
         }
+    }
+
+    /// Libraries take a bias in bf16.
+    fn with_narrow_bias(self) -> Job {
+        let bias = to_bf16(&self.bias).iter().map(|bits| half::bf16::from_bits(*bits).to_f32()).collect();
+        Job { bias, ..self }
     }
 
     /// Rows of `dy` without padding.
@@ -87,58 +129,121 @@ fn tolerance(depth: usize) -> Tolerance {
     Tolerance { absolute: 1e-5 * (depth as f64 + 8.0), ..BF16 }
 }
 
-fn forward(device: &dyn Device) -> Result<(), Failure> {
+/// What a forward product reads and writes.
+struct Layer {
+    job: Job,
+    has_bias: bool,
+    x: Placed<u16>,
+    weight: Placed<u16>,
+    bias: Placed<f32>,
+    narrow_bias: Placed<u16>,
+    y: Placed<u16>,
+}
+
+impl Layer {
+    fn new(device: &dyn Device, job: Job, shift: usize, has_bias: bool) -> Result<Layer, DeviceError> {
+        Ok(Layer {
+            has_bias,
+            x: Placed::new(device, &job.x, shift)?,
+            weight: Placed::new(device, &job.weight, shift)?,
+            bias: Placed::new(device, &job.bias, shift)?,
+            narrow_bias: Placed::new(device, &to_bf16(&job.bias), shift)?,
+            y: Placed::new(device, &vec![7_u16; job.shape.rows * job.shape.pitch], shift)?,
+            job,
+        })
+    }
+
+    fn start(&self, device: &dyn Device, by: By) -> Result<(), DeviceError> {
+        let Shape { rows, inputs, outputs, pitch } = self.job.shape;
+        let (rows, inputs, outputs, pitch) = (rows as u64, inputs as u64, outputs as u64, pitch as u64);
+        let (x, weight, y) = (self.x.address(), self.weight.address(), self.y.address());
+        let (bias, narrow_bias) = match self.has_bias {
+            true => (self.bias.address(), self.narrow_bias.address()),
+            false => (Address::NULL, Address::NULL),
+        };
+        match by {
+            By::Kernel => {
+                let n = tiles(rows, outputs);
+                launch::Linear { n, rows, inputs, outputs, pitch, x, weight, bias, y }.launch(device)
+            }
+            By::Choice => {
+                Forward { rows, inputs, outputs, pitch, x, weight, bias, narrow_bias, y }.start(device)
+            }
+        }
+    }
+
+    fn check(&self, device: &dyn Device, what: &str) -> Result<(), Failure> {
+        let Job { shape: Shape { rows, inputs, outputs, pitch }, bias, .. } = &self.job;
+        let (inputs, outputs) = (*inputs, *outputs);
+        let (wide_x, wide_weight) = (of_bf16(&self.job.x), of_bf16(&self.job.weight));
+        let (x_at, weight_at) =
+            (|row, k| wide_x[row * inputs + k], |column, k| wide_weight[column * inputs + k]);
+        let mut expected = product(*rows, outputs, inputs, x_at, weight_at);
+        if self.has_bias {
+            expected.chunks_mut(outputs).for_each(|row| {
+                row.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += f64::from(*bias));
+            });
+        }
+        let y = self.y.read(device, what)?;
+        if y.chunks(*pitch).any(|row| row[outputs..].iter().any(|bits| *bits != 7)) {
+            return Err(Failure::Other(format!("{what}: something was written between rows")));
+        }
+        let y: Vec<f64> = y.chunks(*pitch).flat_map(|row| of_bf16(&row[..outputs])).collect();
+        close(what, tolerance(inputs), &y, &expected)
+    }
+}
+
+fn forward(device: &dyn Device, by: By) -> Result<(), Failure> {
     for shape in SHAPES {
-        for (shift, with_bias) in [(0, true), (3, false)] {
-            let Shape { rows, inputs, outputs, pitch } = shape;
-            let what = format!("{shape:?}, shift {shift}, bias {with_bias}");
+        // Our kernels read a bias the same way wherever it lies.
+        let cases: &[_] =
+            if by == By::Kernel { &[(0, true), (3, false)] } else { &[(0, true), (3, false), (1, true)] };
+        for &(shift, has_bias) in cases {
+            let what = format!("{shape:?}, shift {shift}, bias {has_bias}");
             let job = Job::new(shape);
-            let (x, weight) = (Placed::new(device, &job.x, shift)?, Placed::new(device, &job.weight, shift)?);
-            let bias = Placed::new(device, &job.bias, shift)?;
-            let y = Placed::new(device, &vec![7_u16; rows * pitch], shift)?;
-            launch::Linear {
-                n: tiles(rows, outputs),
-                rows: rows as u64,
-                inputs: inputs as u64,
-                outputs: outputs as u64,
-                pitch: pitch as u64,
-                x: x.address(),
-                weight: weight.address(),
-                bias: if with_bias { bias.address() } else { Address::NULL },
-                y: y.address(),
-            }
-            .launch(device)?;
-            let (wide_x, wide_weight) = (of_bf16(&job.x), of_bf16(&job.weight));
-            let (x_at, weight_at) =
-                (|row, k| wide_x[row * inputs + k], |column, k| wide_weight[column * inputs + k]);
-            let mut expected = product(rows, outputs, inputs, x_at, weight_at);
-            if with_bias {
-                expected.chunks_mut(outputs).for_each(|row| {
-                    row.iter_mut().zip(&job.bias).for_each(|(sum, bias)| *sum += f64::from(*bias));
-                });
-            }
-            let y = y.read(device, &what)?;
-            if y.chunks(pitch).any(|row| row[outputs..].iter().any(|bits| *bits != 7)) {
-                return Err(Failure::Other(format!("{what}: something was written between rows")));
-            }
-            let y: Vec<f64> = y.chunks(pitch).flat_map(|row| of_bf16(&row[..outputs])).collect();
-            close(&what, tolerance(inputs), &y, &expected)?;
+            let job = if by == By::Kernel { job } else { job.with_narrow_bias() };
+            let layer = Layer::new(device, job, shift, has_bias)?;
+            layer.start(device, by)?;
+            layer.check(device, &what)?;
         }
     }
     Ok(())
 }
 
-fn backward(device: &dyn Device) -> Result<(), Failure> {
+/// What was prepared for one is used for the other.
+fn two_of_a_shape(device: &dyn Device) -> Result<(), Failure> {
+    let job = || Job::new(SHAPES[2]).with_narrow_bias();
+    let mut other = job();
+    other.x.reverse();
+    other.weight.reverse();
+    other.bias.reverse();
+    let layers = [Layer::new(device, job(), 0, true)?, Layer::new(device, other, 0, true)?];
+    layers.iter().try_for_each(|layer| layer.start(device, By::Choice))?;
+    layers.iter().try_for_each(|layer| layer.check(device, "one of two"))
+}
+
+fn start_backward(device: &dyn Device, by: By, of: Backward) -> Result<(), DeviceError> {
+    let Backward { rows, inputs, outputs, pitch, add, dy, weight, dx } = of;
+    let n = tiles(rows, inputs);
+    match by {
+        By::Kernel => {
+            let add = u32::from(add);
+            launch::LinearBackward { n, rows, inputs, outputs, pitch, add, dy, weight, dx }.launch(device)
+        }
+        By::Choice => of.start(device),
+    }
+}
+
+fn backward(device: &dyn Device, by: By) -> Result<(), Failure> {
     for shape in SHAPES {
-        for (shift, add) in [(0, 0), (0, 1), (5, 1)] {
+        for (shift, add) in [(0, false), (0, true), (5, true)] {
             let Shape { rows, inputs, outputs, pitch } = shape;
             let what = format!("{shape:?}, shift {shift}, add {add}");
             let job = Job::new(shape);
             let dy = Placed::new(device, &job.dy, shift)?;
             let weight = Placed::new(device, &job.weight, shift)?;
             let dx = Placed::new(device, &to_bf16(&finite(6, rows * inputs)), shift)?;
-            launch::LinearBackward {
-                n: tiles(rows, inputs),
+            let of = Backward {
                 rows: rows as u64,
                 inputs: inputs as u64,
                 outputs: outputs as u64,
@@ -147,13 +252,13 @@ fn backward(device: &dyn Device) -> Result<(), Failure> {
                 dy: dy.address(),
                 weight: weight.address(),
                 dx: dx.address(),
-            }
-            .launch(device)?;
+            };
+            start_backward(device, by, of)?;
             let (wide_dy, wide_weight) = (job.wide_dy(), of_bf16(&job.weight));
             let dy_at = |row, k| wide_dy[row * outputs + k];
             let mut expected =
                 product(rows, inputs, outputs, dy_at, |column, k| wide_weight[k * inputs + column]);
-            if add == 1 {
+            if add {
                 let before = of_bf16(dx.values());
                 expected.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
             }
@@ -163,20 +268,26 @@ fn backward(device: &dyn Device) -> Result<(), Failure> {
     Ok(())
 }
 
-fn launch_weight(
+fn start_weight(
     device: &dyn Device,
+    by: By,
     shape: Shape,
     dy: Address<u16>,
     x: Address<u16>,
     gradient: Address<f32>,
-) -> Result<(), Failure> {
+) -> Result<(), DeviceError> {
     let Shape { rows, inputs, outputs, pitch } = shape;
-    let n = tiles(outputs, inputs);
     let (rows, inputs, outputs, pitch) = (rows as u64, inputs as u64, outputs as u64, pitch as u64);
-    Ok(launch::LinearWeight { n, rows, inputs, outputs, pitch, dy, x, gradient }.launch(device)?)
+    let n = tiles(outputs, inputs);
+    match by {
+        By::Kernel => {
+            launch::LinearWeight { n, rows, inputs, outputs, pitch, dy, x, gradient }.launch(device)
+        }
+        By::Choice => WeightGradient { rows, inputs, outputs, pitch, dy, x, gradient }.start(device),
+    }
 }
 
-fn weight(device: &dyn Device) -> Result<(), Failure> {
+fn weight(device: &dyn Device, by: By) -> Result<(), Failure> {
     for shape in SHAPES {
         for shift in [0, 3] {
             let Shape { rows, inputs, outputs, .. } = shape;
@@ -184,7 +295,7 @@ fn weight(device: &dyn Device) -> Result<(), Failure> {
             let job = Job::new(shape);
             let (dy, x) = (Placed::new(device, &job.dy, shift)?, Placed::new(device, &job.x, shift)?);
             let gradient = Placed::new(device, &finite(7, inputs * outputs), shift)?;
-            launch_weight(device, shape, dy.address(), x.address(), gradient.address())?;
+            start_weight(device, by, shape, dy.address(), x.address(), gradient.address())?;
             let (wide_dy, wide_x) = (job.wide_dy(), of_bf16(&job.x));
             let dy_at = |row, k| wide_dy[k * outputs + row];
             let mut expected = product(outputs, inputs, rows, dy_at, |column, k| wide_x[k * inputs + column]);
@@ -197,18 +308,18 @@ fn weight(device: &dyn Device) -> Result<(), Failure> {
     Ok(())
 }
 
-fn accumulated(device: &dyn Device) -> Result<(), Failure> {
+fn accumulated(device: &dyn Device, by: By) -> Result<(), Failure> {
     let shape = Shape { rows: 96, inputs: 48, outputs: 40, pitch: 40 };
     let Shape { rows, inputs, outputs, pitch } = shape;
     let job = Job::new(shape);
     let (dy, x) = (Placed::new(device, &job.dy, 0)?, Placed::new(device, &job.x, 0)?);
     let (at_once, in_parts) = (vec![0.0_f32; inputs * outputs], vec![0.0_f32; inputs * outputs]);
     let (at_once, in_parts) = (Placed::new(device, &at_once, 0)?, Placed::new(device, &in_parts, 0)?);
-    launch_weight(device, shape, dy.address(), x.address(), at_once.address())?;
+    start_weight(device, by, shape, dy.address(), x.address(), at_once.address())?;
     for start in [0, rows / 2] {
         let part = Shape { rows: rows / 2, ..shape };
         let (dy, x) = (dy.at(start * pitch), x.at(start * inputs));
-        launch_weight(device, part, dy, x, in_parts.address())?;
+        start_weight(device, by, part, dy, x, in_parts.address())?;
     }
     let expected = of_f32(&at_once.read(device, "at once")?);
     let tolerance = Tolerance { absolute: 1e-3, relative: 1e-5 };
@@ -223,7 +334,7 @@ fn last_block(device: &dyn Device) -> Result<(), Failure> {
     let (x, weight) = (Placed::new(device, &x_values, 0)?, Placed::new(device, &weight_values, 0)?);
     let y = Placed::new(device, &[7_u16; 3], 0)?;
     launch::Linear {
-        n: rows.div_ceil(TILE as u64),
+        n: tiles(rows, 3),
         rows,
         inputs: inputs as u64,
         outputs: 3,

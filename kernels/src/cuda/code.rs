@@ -13,7 +13,7 @@ use super::architecture::Architecture;
 use super::cache::{Cache, Hit};
 use super::image::{self, Damage};
 use super::nvrtc::{Nvrtc, NvrtcError, NvrtcVersion, OPTIONS};
-use crate::wheels;
+use crate::libraries;
 
 /// Texts of kernels by file name, and of the headers that they may include.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ impl Code {
         Code {
             sources,
             embedded: EMBEDDED,
-            carried: wheels::variable("HCRUN_KERNELS"),
+            carried: libraries::variable("HCRUN_KERNELS"),
             cache: Cache::of_user(),
             nvrtc_folders: Vec::new(),
             nvrtc: OnceLock::new(),

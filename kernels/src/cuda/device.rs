@@ -5,7 +5,9 @@
 
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
-use std::cell::{Cell, RefCell};
+mod products;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::ops::Range;
@@ -20,9 +22,12 @@ use super::api::{
 use super::code::{Code, Origin};
 use super::probe::{Card, Driver, DriverVersion};
 use super::refusal::{LoadError, refusal};
+use crate::cublaslt::CublasLtUnavailable;
 use crate::device::{
-    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, Ticket, Tickets,
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, Products, Ticket,
+    Tickets,
 };
+use products::CublasLtOnDevice;
 
 /// A card with the code of its kernels.
 pub struct CudaDevice {
@@ -37,6 +42,8 @@ pub struct CudaDevice {
     copies: RefCell<VecDeque<(Ticket, [Mark; 2])>>,
     /// Marks of copies that have ended, for the next ones.
     marks: RefCell<Vec<Mark>>,
+    /// Opened when a product is first asked for.
+    cublaslt: OnceCell<Result<CublasLtOnDevice, CublasLtUnavailable>>,
 }
 
 // SAFETY: modules, functions and events are handles of the driver, used as those of `Session`.
@@ -61,6 +68,7 @@ impl CudaDevice {
             tickets: Tickets::default(),
             copies: RefCell::default(),
             marks: RefCell::default(),
+            cublaslt: OnceCell::new(),
         }
     }
 
@@ -354,6 +362,10 @@ impl Device for CudaDevice {
         let Session { api, driver, card, .. } = &*self.session;
         let session = Session::open(Arc::clone(api), *driver, card.clone())?;
         Ok(Box::new(CudaDevice::with(session, Arc::clone(&self.code))))
+    }
+
+    fn products(&self) -> Option<&dyn Products> {
+        self.cublaslt().is_ok().then_some(self)
     }
 }
 

@@ -12,8 +12,8 @@ use std::ptr;
 use libloading::Library;
 
 use super::architecture::Architecture;
-use super::probe::{DriverVersion, words};
-use crate::wheels;
+use super::probe::DriverVersion;
+use crate::libraries::{self, words};
 
 /// The compiler, once opened.
 pub struct Nvrtc {
@@ -64,7 +64,7 @@ impl Nvrtc {
     /// # Errors
     /// As [`Self::find`].
     pub fn find_among(folders: &[PathBuf]) -> Result<Nvrtc, NvrtcError> {
-        if let Some(chosen) = wheels::variable("HCRUN_NVRTC") {
+        if let Some(chosen) = libraries::variable("HCRUN_NVRTC") {
             let files = if chosen.is_dir() { libraries_in(&chosen) } else { vec![chosen.clone()] };
             return first(files, &[chosen.display().to_string()]);
         }
@@ -278,9 +278,7 @@ fn is_nvrtc(file: &Path) -> bool {
 
 /// Toolkits, then what wheels of NVIDIA put into a Python's packages.
 fn usual_folders() -> Vec<PathBuf> {
-    let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(wheels::variable);
-    let toolkits = toolkits.chain([PathBuf::from("/usr/local/cuda")]).map(|root| root.join("lib64"));
-    toolkits.filter(|folder| folder.is_dir()).chain(wheels::folders(&WHEELS)).collect()
+    libraries::toolkits().into_iter().chain(libraries::folders(&WHEELS)).collect()
 }
 
 /// `NVRTC_ERROR_INVALID_OPTION`.

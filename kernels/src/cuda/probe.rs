@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
-use std::error::Error;
 use std::ffi::{CStr, c_int, c_uint};
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use super::api::{
     Api, CAPABILITY_MAJOR, CAPABILITY_MINOR, CudaError, NO_DEVICE, Ordinal, STUB_LIBRARY, SUCCESS, Status,
 };
 use super::architecture::Architecture;
+use crate::libraries::words;
 
 /// Opens the driver and asks it for its GPUs.
 ///
@@ -184,11 +184,6 @@ fn open() -> Result<Library, Unavailable> {
     // SAFETY: the driver's initialisers are those that every CUDA program runs.
     let library = unsafe { Library::new(LIBRARY) };
     library.map_err(|error| Unavailable::NoDriver { cause: words(&error) })
-}
-
-/// The system's own words, which name the file.
-pub(super) fn words(error: &libloading::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Before all else, since it tells an old driver from a broken one; the driver answers before `cuInit`.

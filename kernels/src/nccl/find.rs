@@ -5,16 +5,14 @@
 
 #![expect(unsafe_code, reason = "NCCL is a C library")]
 
-use std::error::Error;
 use std::ffi::c_int;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
 use super::bindings::{NCCL_VERSION_CODE, NcclApi, ncclResult_t};
-use crate::wheels;
+use crate::libraries::{self, file_of, words};
 
 /// Opens the first NCCL that can be used. With `HCRUN_NCCL` (a file or its folder) that one or none; else the one that
 /// the system finds, which is the one that the process has already if there is one; else a wheel of Python.
@@ -157,11 +155,12 @@ impl Refusal {
 }
 
 fn candidates() -> Vec<PathBuf> {
-    match wheels::variable("HCRUN_NCCL") {
+    match libraries::variable("HCRUN_NCCL") {
         Some(chosen) if chosen.is_dir() => vec![chosen.join(NAME)],
         Some(chosen) => vec![chosen],
         None => {
-            let of_wheels = wheels::folders(&["nvidia/nccl/lib"]).into_iter().map(|folder| folder.join(NAME));
+            let of_wheels =
+                libraries::folders(&["nvidia/nccl/lib"]).into_iter().map(|folder| folder.join(NAME));
             [PathBuf::from(NAME)].into_iter().chain(of_wheels).collect()
         }
     }
@@ -181,22 +180,6 @@ fn version(library: &Library, name: &dyn Fn() -> String) -> Result<NcclVersion, 
         ncclResult_t::ncclSuccess => Ok(NcclVersion(version.unsigned_abs())),
         ncclResult_t(code) => Err(Refusal::NoVersion { library: name(), code }),
     }
-}
-
-/// The file that this code was loaded from: the system says only what it found for a name.
-fn file_of(code: usize) -> Option<PathBuf> {
-    let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().find_map(|line| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        let address = |text| usize::from_str_radix(text, 16).ok();
-        let holds = (address(start)?..address(end)?).contains(&code);
-        holds.then(|| line.find('/').map(|at| PathBuf::from(&line[at..])))?
-    })
-}
-
-/// The system's own words, which name the file.
-fn words(error: &libloading::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// What NVIDIA's packages install and PyTorch loads; `libnccl.so` is for linking.

@@ -226,7 +226,7 @@ status cuMemFree_v2(u64 address) {
 }
 
 // The queue of all streams, in the order of the calls.
-enum kind { KERNEL, COPY, RECORD, WAIT };
+enum kind { KERNEL, COPY, RECORD, WAIT, HOST };
 struct work {
     enum kind kind;
     void *stream, *event;
@@ -235,6 +235,8 @@ struct work {
     void *to;
     const void *from;
     size_t bytes;
+    void (*function)(void *data);
+    void *data;
     unsigned grid, block;
     u64 n;
     float f;
@@ -307,6 +309,10 @@ static void emulate(const struct work *work) {
 
 static void run(const struct work *work) {
     if (work->kind == RECORD || work->kind == WAIT) return;
+    if (work->kind == HOST) {
+        work->function(work->data);
+        return;
+    }
 #ifdef WITH_EMULATOR
     if (work->entry) {
         emulate(work);
@@ -417,6 +423,13 @@ status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
         work->f = *(float *)parameters[3];
         work->u = *(unsigned *)parameters[4];
     }
+    return sticky;
+}
+
+// What the fake cuBLASLt queues its products by.
+status cuLaunchHostFunc(void *stream, void (*function)(void *), void *data) {
+    struct work *work = next(HOST, stream);
+    work->function = function, work->data = data;
     return sticky;
 }
 

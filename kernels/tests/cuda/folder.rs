@@ -70,13 +70,14 @@ impl Folder {
         self.0.path()
     }
 
-    /// A program that meets this driver, in a mode of it, and caches what it compiles here.
+    /// A program that meets this driver, in a mode of it, and no cuBLASLt, and caches what it compiles here.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>, mode: &str) -> Command {
         let mut command = Command::new(program);
         command.env("LD_LIBRARY_PATH", self.path()).env("FAKE_CUDA", mode);
         command.env_remove("CUDA_VISIBLE_DEVICES").env_remove("HCRUN_KERNELS");
         command.env("HCRUN_CACHE", self.path().join("cache"));
         let nvrtc = self.path().join("libnvrtc.so.12");
+        command.env("HCRUN_CUBLASLT", "none");
         command.env("HCRUN_NVRTC", if nvrtc.exists() { nvrtc } else { self.path().join("no-nvrtc") });
         command
     }

@@ -103,6 +103,9 @@ pub enum Verb {
     /// Look for NCCL and print what it says as JSON (started by `doctor`)
     #[command(hide = true)]
     ProbeNccl,
+    /// Look for cuBLASLt and print what it says as JSON (started by `doctor`)
+    #[command(hide = true, name = "probe-cublaslt")]
+    ProbeCublasLt,
 }
 
 #[derive(Debug, Args)]
@@ -114,7 +117,7 @@ pub struct InitArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// How long the GPU's driver may take to answer, and as long NCCL
+    /// How long the GPU's driver may take to answer, and as long NCCL and cuBLASLt each
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub driver_within_s: u64,
 }

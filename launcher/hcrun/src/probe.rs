@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 pub(crate) enum Library {
     Driver,
     Nccl,
+    CublasLt,
 }
 
 impl fmt::Display for Library {
@@ -20,6 +21,7 @@ impl fmt::Display for Library {
         f.write_str(match self {
             Library::Driver => "the driver",
             Library::Nccl => "NCCL",
+            Library::CublasLt => "cuBLASLt",
         })
     }
 }
@@ -59,8 +61,10 @@ impl NoAnswer {
         match (&self.how, self.whom) {
             (How::Late(_), Library::Driver) => "driver-silent",
             (How::Late(_), Library::Nccl) => "nccl-silent",
+            (How::Late(_), Library::CublasLt) => "cublaslt-silent",
             (How::Died(_), Library::Driver) => "driver-crashed",
             (How::Died(_), Library::Nccl) => "nccl-crashed",
+            (How::Died(_), Library::CublasLt) => "cublaslt-crashed",
             (How::Start(_), _) => "not-asked",
         }
     }

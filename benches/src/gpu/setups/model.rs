@@ -1,6 +1,7 @@
 //! Kernels of a model's passes, at the shapes of GPT-2's smallest model.
 
-use hcrun_kernels::device::Address;
+use hcrun_kernels::device::{Address, Device, DeviceError};
+use hcrun_kernels::device_linear::{Backward, Forward, WeightGradient};
 use hcrun_kernels::launch;
 
 use super::{Launcher, Memory, Setup};
@@ -19,9 +20,14 @@ const BLOCK_COLUMNS: usize = 32;
 /// Rows and columns of a tile of a product.
 const TILE: usize = 128;
 
+/// Of one value.
+pub(super) fn rows(elems: usize) -> usize {
+    (elems / WIDTH).max(1)
+}
+
 /// An arena of `elems` is one value of the model.
 pub(super) fn setup(mut memory: Memory<'_>, kernel: &str, elems: usize) -> anyhow::Result<Option<Setup>> {
-    let rows = (elems / WIDTH).max(1);
+    let rows = rows(elems);
     let (n, width) = (rows as u64, WIDTH as u64);
     let all = n * width;
     Ok(Some(match kernel {
@@ -122,7 +128,7 @@ pub(super) fn setup(mut memory: Memory<'_>, kernel: &str, elems: usize) -> anyho
                 launch.launch(device)
             })
         }
-        "linear" | "linear_backward" | "linear_weight" => return linear(memory, kernel, rows),
+        "linear" | "linear_backward" | "linear_weight" => return linear(memory, kernel, rows, By::Kernel),
         _ => return Ok(None),
     }))
 }
@@ -183,8 +189,21 @@ fn embedding(mut memory: Memory<'_>, kernel: &str, rows: usize) -> anyhow::Resul
     }))
 }
 
+/// Who computes a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Kernel,
+    /// The device's library, if it takes the shape.
+    Library,
+}
+
 /// What a product must move is little beside what it computes, so that its share of the copy says nothing.
-fn linear(mut memory: Memory<'_>, kernel: &str, row_count: usize) -> anyhow::Result<Option<Setup>> {
+pub(super) fn linear(
+    mut memory: Memory<'_>,
+    kernel: &str,
+    row_count: usize,
+    by: By,
+) -> anyhow::Result<Option<Setup>> {
     let (rows, width) = (row_count as u64, WIDTH as u64);
     let tiles = |rows: usize, columns: usize| (rows.div_ceil(TILE) * columns.div_ceil(TILE)) as u64;
     let (values, others) = (memory.filled(row_count * INPUTS)?, memory.filled(row_count * WIDTH)?);
@@ -195,23 +214,33 @@ fn linear(mut memory: Memory<'_>, kernel: &str, row_count: usize) -> anyhow::Res
     let (n, bytes, launch): (u64, u64, Box<Launcher>) = match kernel {
         "linear" => {
             let (n, weight) = (tiles(row_count, WIDTH), memory.filled(INPUTS * WIDTH)?);
-            let bias = memory.filled(WIDTH)?;
-            let launch =
-                launch::Linear { n, rows, inputs, outputs, pitch, x: values, weight, bias, y: others };
-            (n, moved + 2 * weight_elems, Box::new(move |device| launch.launch(device)))
+            let (x, y, bias, narrow_bias) = (values, others, memory.filled(WIDTH)?, memory.filled(WIDTH)?);
+            let of = Forward { rows, inputs, outputs, pitch, x, weight, bias, narrow_bias, y };
+            let launch = launch::Linear { n, rows, inputs, outputs, pitch, x, weight, bias, y };
+            (n, moved + 2 * weight_elems, launcher(by, move |d| launch.launch(d), move |d| of.start(d)))
         }
         "linear_backward" => {
             let (n, weight) = (tiles(row_count, INPUTS), memory.filled(INPUTS * WIDTH)?);
             let (dy, dx) = (others, values);
+            let of = Backward { rows, inputs, outputs, pitch, add: false, dy, weight, dx };
             let launch = launch::LinearBackward { n, rows, inputs, outputs, pitch, add: 0, dy, weight, dx };
-            (n, moved + 2 * weight_elems, Box::new(move |device| launch.launch(device)))
+            (n, moved + 2 * weight_elems, launcher(by, move |d| launch.launch(d), move |d| of.start(d)))
         }
         _ => {
             let (n, gradient) = (tiles(WIDTH, INPUTS), memory.filled(INPUTS * WIDTH)?);
-            let launch =
-                launch::LinearWeight { n, rows, inputs, outputs, pitch, dy: others, x: values, gradient };
-            (n, moved + 8 * weight_elems, Box::new(move |device| launch.launch(device)))
+            let (dy, x) = (others, values);
+            let of = WeightGradient { rows, inputs, outputs, pitch, dy, x, gradient };
+            let launch = launch::LinearWeight { n, rows, inputs, outputs, pitch, dy, x, gradient };
+            (n, moved + 8 * weight_elems, launcher(by, move |d| launch.launch(d), move |d| of.start(d)))
         }
     };
     Ok(Some(Setup::new(memory, (n, bytes), counted, launch)))
+}
+
+fn launcher(
+    by: By,
+    kernel: impl Fn(&dyn Device) -> Result<(), DeviceError> + 'static,
+    library: impl Fn(&dyn Device) -> Result<(), DeviceError> + 'static,
+) -> Box<Launcher> {
+    if by == By::Kernel { Box::new(kernel) } else { Box::new(library) }
 }

@@ -14,7 +14,7 @@ use crate::cli::{DoctorArgs, Global};
 use crate::codes;
 use crate::driver::Answer;
 use crate::failure::{Failure, Result};
-use crate::nccl;
+use crate::libraries;
 use crate::output::Output;
 use crate::probe::{self, Library, NoAnswer};
 use crate::report::format::bytes;
@@ -63,6 +63,7 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: &Output) -> Res
         cpu(),
         gpu(Duration::from_secs(args.driver_within_s)),
         nccl(Duration::from_secs(args.driver_within_s)),
+        cublaslt(Duration::from_secs(args.driver_within_s)),
         memory(),
         udp(),
         socket_buffer("receive buffer", "rmem_max"),
@@ -151,26 +152,48 @@ fn gpu(deadline: Duration) -> Check {
 
 /// Nothing needs it yet; one that cannot be used is worth a word.
 fn nccl(deadline: Duration) -> Check {
-    match ask(Library::Nccl, "probe-nccl", deadline) {
-        Ok(nccl::Answer::Found { version, file }) => Check {
-            name: "NCCL",
+    let uses = Uses {
+        found: "workers of this version do not use it",
+        absent: "workers exchange over QUIC",
+        variable: "HCRUN_NCCL",
+    };
+    library("NCCL", Library::Nccl, "probe-nccl", &uses, deadline)
+}
+
+/// Nothing needs it: products are the same without it, within rounding.
+fn cublaslt(deadline: Duration) -> Check {
+    let uses = Uses {
+        found: "workers on GPUs multiply matrices by it",
+        absent: "workers on GPUs multiply matrices by kernels of hcrun",
+        variable: "HCRUN_CUBLASLT",
+    };
+    library("cuBLASLt", Library::CublasLt, "probe-cublaslt", &uses, deadline)
+}
+
+/// What is done with a library and without it, and what names another one.
+struct Uses {
+    found: &'static str,
+    absent: &'static str,
+    variable: &'static str,
+}
+
+fn library(name: &'static str, whom: Library, verb: &str, uses: &Uses, deadline: Duration) -> Check {
+    let Uses { found, absent, variable } = uses;
+    match ask(whom, verb, deadline) {
+        Ok(libraries::Answer::Found { version, file }) => Check {
+            name,
             verdict: Verdict::Good,
             found: format!("{version} ({file})"),
-            advice: "workers of this version do not use it".to_owned(),
+            advice: (*found).to_owned(),
         },
-        Ok(nccl::Answer::Unavailable { code, reason, is_usual }) => {
+        Ok(libraries::Answer::Unavailable { code, reason, is_usual }) => {
             let verdict = if is_usual { Verdict::Good } else { Verdict::Warning };
-            Check {
-                name: "NCCL",
-                verdict,
-                found: format!("none ({code})"),
-                advice: format!("{reason}; workers exchange over QUIC"),
-            }
+            Check { name, verdict, found: format!("none ({code})"), advice: format!("{reason}; {absent}") }
         }
         Err(reason) => Check::warning(
-            "NCCL",
+            name,
             format!("none ({})", reason.code()),
-            format!("{reason}; HCRUN_NCCL names another one; workers exchange over QUIC"),
+            format!("{reason}; {variable} names another one; {absent}"),
         ),
     }
 }

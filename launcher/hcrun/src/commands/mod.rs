@@ -51,6 +51,7 @@ pub fn dispatch(command_line: CommandLine, output: &Output) -> Result<ExitCode> 
         Verb::Keep(args) => keep::keep(&args),
         Verb::ProbeGpu => probe::probe_gpu(output),
         Verb::ProbeNccl => probe::probe_nccl(output),
+        Verb::ProbeCublasLt => probe::probe_cublaslt(output),
         Verb::Plan(args) => plan::plan(&args, &global, output),
         Verb::Shard(ShardVerb::Index(args)) => shard::index(&args, output),
         Verb::Prices(PricesVerb::Check(args)) => prices::check(&args, output),

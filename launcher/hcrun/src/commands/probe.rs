@@ -1,18 +1,22 @@
-//! `hcrun probe-gpu` and `hcrun probe-nccl`: ask a library, for a process that must not hang with it.
+//! `hcrun probe-gpu`, `probe-nccl` and `probe-cublaslt`: ask a library, for a process that must not hang with it.
 
 use serde::Serialize;
 
 use crate::codes;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
-use crate::{driver, nccl};
+use crate::{driver, libraries};
 
 pub(crate) fn probe_gpu(output: &Output) -> Result<()> {
     say(&driver::answer(), output)
 }
 
 pub(crate) fn probe_nccl(output: &Output) -> Result<()> {
-    say(&nccl::answer(), output)
+    say(&libraries::nccl(), output)
+}
+
+pub(crate) fn probe_cublaslt(output: &Output) -> Result<()> {
+    say(&libraries::cublaslt(), output)
 }
 
 fn say(answer: &impl Serialize, output: &Output) -> Result<()> {

@@ -31,15 +31,16 @@ pub(super) struct Start {
     pub(super) gpu: bool,
 }
 
-/// What a worker on a GPU may know of the launcher's environment: where driver, compiler and cache are, and which GPUs
-/// it may see.
-const CUDA_VARIABLES: [&str; 11] = [
+/// What a worker on a GPU may know of the launcher's environment: where driver, compiler, libraries and cache are, and
+/// which GPUs it may see.
+const CUDA_VARIABLES: [&str; 12] = [
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_HOME",
     "CUDA_PATH",
     "HCRUN_KERNELS",
     "HCRUN_NVRTC",
+    "HCRUN_CUBLASLT",
     "HCRUN_CACHE",
     "XDG_CACHE_HOME",
     "HOME",

@@ -5,6 +5,7 @@ use std::ops::Range;
 use hcrun_kernels::attention::Shape;
 use hcrun_kernels::device::{Address, Device, DeviceError};
 use hcrun_kernels::device_attention::{self, DeviceAttention};
+use hcrun_kernels::device_linear;
 use hcrun_kernels::launch;
 
 use super::DeviceModelError;
@@ -17,8 +18,6 @@ use crate::graph::{
 
 /// Columns of a block of the kernel `column_parts`.
 const BLOCK_COLUMNS: usize = 32;
-/// Rows and columns of a tile of a product.
-const TILE: usize = 128;
 
 /// One micro-batch, ready to be launched.
 pub(super) struct Passes<'a> {
@@ -178,8 +177,7 @@ impl Passes<'_> {
     }
 
     fn linear(&self, op: &Linear) -> Result<(), DeviceError> {
-        launch::Linear {
-            n: tiles(self.rows, op.outputs),
+        device_linear::Forward {
             rows: self.rows(),
             inputs: op.inputs as u64,
             outputs: op.outputs as u64,
@@ -187,9 +185,10 @@ impl Passes<'_> {
             x: self.values.value(op.x),
             weight: self.arenas.narrow(&op.weight),
             bias: op.bias.as_ref().map_or(Address::NULL, |bias| self.arenas.parameters(bias)),
+            narrow_bias: op.bias.as_ref().map_or(Address::NULL, |bias| self.arenas.narrow(bias)),
             y: self.values.value(op.y),
         }
-        .launch(self.device)
+        .start(self.device)
     }
 
     fn linear_backward(&self, op: &Linear) -> Result<(), DeviceError> {
@@ -198,8 +197,7 @@ impl Passes<'_> {
             self.column_sums(op.outputs, pitch, dy, Address::NULL, Address::NULL, Address::NULL, bias)?;
         }
         let (rows, inputs, outputs) = (self.rows(), op.inputs as u64, op.outputs as u64);
-        launch::LinearWeight {
-            n: tiles(op.outputs, op.inputs),
+        device_linear::WeightGradient {
             rows,
             inputs,
             outputs,
@@ -208,11 +206,10 @@ impl Passes<'_> {
             x: self.values.value(op.x),
             gradient: self.arenas.gradient(&op.weight),
         }
-        .launch(self.device)?;
+        .start(self.device)?;
         let Some((dx, add)) = self.values.put_gradient(op.x) else { return Ok(()) };
-        let (n, add) = (tiles(self.rows, op.inputs), u32::from(add));
         let weight = self.arenas.narrow(&op.weight);
-        launch::LinearBackward { n, rows, inputs, outputs, pitch, add, dy, weight, dx }.launch(self.device)
+        device_linear::Backward { rows, inputs, outputs, pitch, add, dy, weight, dx }.start(self.device)
     }
 
     fn attention(&self, op: &Attention) -> Result<DeviceAttention, DeviceModelError> {
@@ -302,9 +299,4 @@ impl Passes<'_> {
 /// Whether the operation normalises this sum.
 fn norm_of(operation: Option<&Operation>, residual: &Residual) -> bool {
     matches!(operation, Some(Operation::LayerNorm(norm)) if norm.x == residual.sum)
-}
-
-/// Of a product's result.
-fn tiles(rows: usize, columns: usize) -> u64 {
-    (rows.div_ceil(TILE) * columns.div_ceil(TILE)) as u64
 }

@@ -20,6 +20,11 @@ pub enum GpuError {
 pub(super) fn open(index: u32) -> Result<Rc<dyn Device>, GpuError> {
     let code = Code::new(Sources { files: SOURCES, headers: &[HEADER] });
     let device = CudaDevice::open(&probe()?, index, code)?;
-    tracing::info!(gpu = device.name(), index, "this worker computes on a GPU");
+    // Opened here, so that no step waits for it.
+    let products = match device.cublaslt() {
+        Ok(cublaslt) => format!("cuBLASLt {} ({})", cublaslt.version(), cublaslt.file().display()),
+        Err(reason) => format!("own kernels: {reason}"),
+    };
+    tracing::info!(gpu = device.name(), index, products, "this worker computes on a GPU");
     Ok(Rc::new(device))
 }

@@ -1,5 +1,6 @@
-//! Where libraries lie that came as wheels of Python.
+//! Where libraries of NVIDIA lie: toolkits, wheels of Python, what a variable names; and which file was opened.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -13,9 +14,32 @@ pub(crate) fn folders(wheels: &[&str]) -> Vec<PathBuf> {
     folders.filter(|folder| folder.is_dir()).collect()
 }
 
+/// Where CUDA's toolkits have their libraries.
+pub(crate) fn toolkits() -> Vec<PathBuf> {
+    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable);
+    let folders = named.chain([PathBuf::from("/usr/local/cuda")]).map(|root| root.join("lib64"));
+    folders.filter(|folder| folder.is_dir()).collect()
+}
+
 /// A path that a variable names; none if it is empty.
 pub(crate) fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The file that this code was loaded from: the system says only what it found for a name.
+pub(crate) fn file_of(code: usize) -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let address = |text| usize::from_str_radix(text, 16).ok();
+        let holds = (address(start)?..address(end)?).contains(&code);
+        holds.then(|| line.find('/').map(|at| PathBuf::from(&line[at..])))?
+    })
+}
+
+/// The system's own words on what it cannot open, which name the file.
+pub(crate) fn words(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn packages(root: &Path) -> Vec<PathBuf> {
