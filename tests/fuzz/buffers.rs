@@ -83,6 +83,7 @@ fn reduce<T: Element>(mut bytes: Bytes<'_>) {
         Ok(()) => assert!(fits && !any_wrong, "{range:?} of {elems} with a payload of another length"),
         Err(BufferError::Range { .. }) => assert!(!fits, "{range:?} of {elems}"),
         Err(BufferError::Length { .. }) => assert!(any_wrong),
+        Err(error @ BufferError::Memory { .. }) => panic!("memory of the host: {error}"),
     }
     assert_eq!(buffers.elems(), elems);
 }
