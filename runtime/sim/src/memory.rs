@@ -10,11 +10,17 @@ use hcrun_protocol::schedule::Level;
 #[derive(Debug, Clone)]
 pub struct Memory {
     values: Vec<f32>,
+    fails: bool,
 }
 
 impl Memory {
     pub fn new(own: Vec<f32>) -> Memory {
-        Memory { values: own }
+        Memory { values: own, fails: false }
+    }
+
+    /// Cannot add: a device that is lost.
+    pub fn failing(own: Vec<f32>) -> Memory {
+        Memory { values: own, fails: true }
     }
 
     /// The bits of what was written last.
@@ -54,6 +60,9 @@ impl Buffers for Memory {
         operands: &[Operand<'_>],
         _: Option<usize>,
     ) -> Result<(), BufferError> {
+        if self.fails {
+            return Err(BufferError::Memory { cause: "the device is gone".to_owned() });
+        }
         let read = |operand: &Operand<'_>| match operand {
             Operand::Own(_) => Ok(self.values[range.clone()].to_vec()),
             Operand::Received { codec, pieces } => {

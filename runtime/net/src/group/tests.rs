@@ -214,6 +214,30 @@ fn an_abort_fails_everyone_and_says_why() {
 }
 
 #[test]
+fn a_rank_whose_memory_fails_blames_nobody_and_is_named_when_it_closes() {
+    let world = World::new(&[2, 1]);
+    let mut groups = world.form();
+    let mut waiting = Vec::new();
+    for rank in [0, 2].map(Rank) {
+        waiting.push(groups[rank.index()].submit(world.round(rank, 5, 0)));
+    }
+    let own = world.round(Rank(1), 5, 0);
+    let failing = RoundSpec { buffers: Memory::failing(world.own(Rank(1))), ..own };
+    let error = groups[1].submit(failing).wait().unwrap_err();
+    assert!(matches!(&error, RoundError::Memory { step: Step(5), .. }), "{error:?}");
+    assert_eq!(error.peer(), None, "{error:?}");
+    let later = groups[1].submit(world.round(Rank(1), 6, 0)).wait().unwrap_err();
+    assert!(matches!(&later, RoundError::Memory { step: Step(6), .. }), "{later:?}");
+    groups.remove(1).close();
+    for handle in waiting {
+        let error = handle.wait().unwrap_err();
+        let RoundError::GaveUp { reason, .. } = &error else { panic!("{error:?}") };
+        assert!(reason.contains("the device is gone"), "{reason}");
+        assert_eq!(error.peer(), Some(Rank(1)), "{error:?}");
+    }
+}
+
+#[test]
 fn a_peer_that_never_comes_is_named_at_the_deadline() {
     let world = World::new(&[1, 1]);
     let groups = world.form();
