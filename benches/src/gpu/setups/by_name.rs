@@ -88,7 +88,11 @@ fn is_reduction(kernel: &Kernel) -> bool {
 
 /// From one payload to the next, in words of the codec.
 fn stride(kernel: &Kernel, elems: usize) -> anyhow::Result<u64> {
-    let word = if matches!(codec(kernel)?, Codec::Bf16 | Codec::F16) { 2 } else { 1 };
+    let word = match codec(kernel)? {
+        Codec::None => 4,
+        Codec::Bf16 | Codec::F16 => 2,
+        Codec::Int8 | Codec::Int4 => 1,
+    };
     Ok((payload_bytes(kernel, elems)? / word) as u64)
 }
 
@@ -97,8 +101,13 @@ fn payload_bytes(kernel: &Kernel, elems: usize) -> anyhow::Result<usize> {
 }
 
 fn codec(kernel: &Kernel) -> anyhow::Result<Codec> {
-    let codecs =
-        [("_bf16", Codec::Bf16), ("_f16", Codec::F16), ("_int8", Codec::Int8), ("_int4", Codec::Int4)];
+    let codecs = [
+        ("_f32", Codec::None),
+        ("_bf16", Codec::Bf16),
+        ("_f16", Codec::F16),
+        ("_int8", Codec::Int8),
+        ("_int4", Codec::Int4),
+    ];
     let found = codecs.into_iter().find(|(suffix, _)| kernel.name.ends_with(suffix));
     found.map(|(_, codec)| codec).with_context(|| format!("{} names no codec", kernel.name))
 }
