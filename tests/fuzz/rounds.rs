@@ -104,7 +104,8 @@ fn schedule(bytes: &mut Bytes<'_>) -> Option<(Schedule, Rank)> {
     }
     let me = ranks[bytes.below(ranks.len())];
     let (elems, segment_elems) = (bytes.word() % 600, 1 + bytes.below(100));
-    let shape = Shape { zones, elems, align: 8, segment_elems, algorithm, codec: Codec::None };
+    let shape =
+        Shape { zones, elems, align: 8, segment_elems, algorithm, codec: Codec::None, nodes: Vec::new() };
     Some((Schedule::build(collective, &shape).ok()?, me))
 }
 

@@ -373,6 +373,7 @@ impl<B: Words + Clone + Send + 'static> Communicator<B> {
             segment_elems,
             algorithm,
             codec,
+            nodes: Vec::new(),
         };
         let schedule = match root {
             None => Schedule::build(collective, &shape),

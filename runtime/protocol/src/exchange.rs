@@ -109,6 +109,8 @@ pub enum ExchangeError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangePlan {
     zones: Vec<Vec<Rank>>,
+    min_contributors: usize,
+    codec: Codec,
     algorithm: Algorithm,
     segment_bytes: usize,
     chunk_elems: usize,
@@ -134,23 +136,21 @@ impl ExchangePlan {
             segment_bytes: segment_bytes(job),
             chunk_elems: chunk_elems(profile.arena_elems),
             codec: job.exchange.codec,
+            nodes: &[],
         };
         let tags = Tags::new(buckets.len())?;
-        let collective = if job.exchange.sharded { Collective::ReduceScatter } else { Collective::AllReduce };
-        let gradients = build.per_bucket(&buckets, collective, job.min_contributors(), |bucket| {
-            (RoundKind::Gradient { bucket }, tags.gradient(bucket))
-        })?;
+        let min_contributors = job.min_contributors();
+        let (gradients, parameters) =
+            build.buckets(&buckets, job.exchange.sharded, min_contributors, &tags)?;
         let mut norms = None;
-        let mut parameters = Vec::new();
         if job.exchange.sharded {
             let owned = owned_chunks(&buckets, &gradients, build.chunk_elems);
             norms = Some(build.norms(profile.arena_elems, &owned, tags.norms())?);
-            parameters = build.per_bucket(&buckets, Collective::Gather, 1, |bucket| {
-                (RoundKind::Parameters { bucket }, tags.parameters(bucket))
-            })?;
         }
         Ok(ExchangePlan {
             zones: zones.to_vec(),
+            min_contributors,
+            codec: build.codec,
             algorithm: build.algorithm,
             segment_bytes: build.segment_bytes,
             chunk_elems: build.chunk_elems,
@@ -161,6 +161,21 @@ impl ExchangePlan {
             evaluation: build.sums(RoundKind::Evaluation, evaluation_scalars::COUNT, tags.evaluation())?,
             buckets,
         })
+    }
+
+    /// The same where the ranks of each of these groups sum buckets among themselves ([`NodeGroup`]): who owns what,
+    /// tags, and what crosses a border stay as they are.
+    ///
+    /// [`NodeGroup`]: crate::schedule::NodeGroup
+    ///
+    /// # Errors
+    /// If a group is none of one zone, or the algorithm leaves nothing to groups.
+    pub fn with_node_groups(self, nodes: &[Vec<Rank>]) -> Result<ExchangePlan, ExchangeError> {
+        let (is_sharded, tags) = (self.is_sharded(), Tags::new(self.buckets.len())?);
+        let build = Builder { nodes, ..self.builder() };
+        let (gradients, parameters) =
+            build.buckets(&self.buckets, is_sharded, self.min_contributors, &tags)?;
+        Ok(ExchangePlan { gradients, parameters, ..self })
     }
 
     pub fn zones(&self) -> &[Vec<Rank>] {
@@ -206,14 +221,18 @@ impl ExchangePlan {
 
     /// The sum of `elems` statistics, once before the first step.
     pub fn statistics(&self, elems: usize) -> Result<PlannedRound, ExchangeError> {
-        let build = Builder {
+        self.builder().sums(RoundKind::Statistics, elems, Tags::new(self.buckets.len())?.statistics())
+    }
+
+    fn builder(&self) -> Builder<'_> {
+        Builder {
             zones: &self.zones,
             algorithm: self.algorithm,
             segment_bytes: self.segment_bytes,
             chunk_elems: self.chunk_elems,
-            codec: Codec::None,
-        };
-        build.sums(RoundKind::Statistics, elems, Tags::new(self.buckets.len())?.statistics())
+            codec: self.codec,
+            nodes: &[],
+        }
     }
 
     /// Every round of a step, in no particular order.
@@ -330,9 +349,32 @@ struct Builder<'a> {
     chunk_elems: usize,
     /// Of gradients; everything else travels as it is.
     codec: Codec,
+    /// Who sums buckets among themselves.
+    nodes: &'a [Vec<Rank>],
 }
 
 impl Builder<'_> {
+    /// The rounds of gradients, and those of parameters that a sharded optimizer needs.
+    fn buckets(
+        &self,
+        buckets: &[Range<usize>],
+        is_sharded: bool,
+        min_contributors: usize,
+        tags: &Tags,
+    ) -> Result<(Vec<PlannedRound>, Vec<PlannedRound>), ExchangeError> {
+        let collective = if is_sharded { Collective::ReduceScatter } else { Collective::AllReduce };
+        let gradients = self.per_bucket(buckets, collective, min_contributors, |bucket| {
+            (RoundKind::Gradient { bucket }, tags.gradient(bucket))
+        })?;
+        let parameters = match is_sharded {
+            true => self.per_bucket(buckets, Collective::Gather, 1, |bucket| {
+                (RoundKind::Parameters { bucket }, tags.parameters(bucket))
+            })?,
+            false => Vec::new(),
+        };
+        Ok((gradients, parameters))
+    }
+
     /// One f32 round per bucket; buckets of one length share their schedule.
     fn per_bucket(
         &self,
@@ -348,7 +390,8 @@ impl Builder<'_> {
                 Some(schedule) => Arc::clone(schedule),
                 None => {
                     let codec = if collective == Collective::Gather { Codec::None } else { self.codec };
-                    let shape = Shape { codec, ..self.shape(range.len(), DType::F32) };
+                    let nodes = self.nodes.to_vec();
+                    let shape = Shape { codec, nodes, ..self.shape(range.len(), DType::F32) };
                     let built = Schedule::build(collective, &shape);
                     let schedule = checked(kind, built, min_contributors)?;
                     by_length.insert(range.len(), Arc::clone(&schedule));
@@ -388,6 +431,7 @@ impl Builder<'_> {
             segment_elems: self.segment_bytes / dtype.bytes(),
             algorithm: self.algorithm,
             codec: Codec::None,
+            nodes: Vec::new(),
         }
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! Invariants: every element is reduced exactly once from each rank; the order of additions is a function
 //! of element, length and membership alone, never of arrival; what crosses a zone border is a sum over all
-//! ranks of the sender's zone; with a codec every contribution is rounded equally often, the own one too.
+//! ranks of the sender's zone; with a codec every contribution is rounded equally often, the own one too. The sum
+//! of a [`NodeGroup`] counts as one contribution, in an order of additions that is its library's.
 //! Inside a zone sums run from the owner's successor round to the owner, across zones in zone order, so
 //! `ring`, `direct` and `one-shot` give equal bits.
 //!
@@ -25,6 +26,7 @@ use crate::ids::Rank;
 use crate::job::Algorithm;
 
 pub use choose::Choice;
+pub use node_group::NodeGroup;
 pub use program::{Action, Coverage, Interval, Level, Phase, Program, Term};
 pub use traffic::{Border, Flow, Traffic};
 pub use tree::Tree;
@@ -32,6 +34,7 @@ pub use verify::Violation;
 
 mod build;
 mod choose;
+mod node_group;
 mod ownership;
 mod program;
 mod traffic;
@@ -63,6 +66,8 @@ pub struct Shape {
     pub algorithm: Algorithm,
     /// How values are packed where the root's children meet: between zones, or between the ranks of one.
     pub codec: Codec,
+    /// Ranks that sum among themselves, for sums by `zoned`; see [`NodeGroup`].
+    pub nodes: Vec<Vec<Rank>>,
 }
 
 /// Why no schedule can be built. Always the caller's settings, never a peer's fault.
@@ -84,6 +89,12 @@ pub enum ScheduleError {
         "alignment ({align}) and segment length ({segment_elems}) must be multiples of the {block} elements of a block of `{codec}`"
     )]
     Blocks { align: usize, segment_elems: usize, block: usize, codec: Codec },
+    #[error("only `zoned` leaves sums to the ranks of a node, not `{algorithm}`")]
+    NodesNeedZoned { algorithm: &'static str },
+    #[error(
+        "{ranks:?} are no ranks of one zone that can sum among themselves: at least two, in order, each once"
+    )]
+    NodeGroup { ranks: Vec<Rank> },
     #[error("the owned ranges of zone {zone} do not cover 0..{elems} exactly once")]
     Ownership { zone: usize, elems: usize },
 }
@@ -98,6 +109,7 @@ pub struct Schedule {
     result_level: Level,
     codec: Codec,
     owned: BTreeMap<Rank, Vec<Range<usize>>>,
+    nodes: Vec<NodeGroup>,
     programs: BTreeMap<Rank, Arc<Program>>,
 }
 
@@ -153,6 +165,11 @@ impl Schedule {
         self.owned.get(&rank).map_or(&[], Vec::as_slice)
     }
 
+    /// The group of a rank that sums with others of its node before its program begins; none if it does not.
+    pub fn node_group(&self, rank: Rank) -> Option<&NodeGroup> {
+        self.nodes.iter().find(|node| node.ranks.contains(&rank))
+    }
+
     /// How values are packed where that is asked for.
     pub fn codec(&self) -> Codec {
         self.codec
@@ -177,7 +194,7 @@ impl Schedule {
 }
 
 fn check(shape: &Shape) -> Result<(), ScheduleError> {
-    let Shape { zones, align, segment_elems, algorithm, codec, .. } = shape;
+    let Shape { zones, align, segment_elems, algorithm, codec, nodes, .. } = shape;
     if zones.is_empty() {
         return Err(ScheduleError::NoZones);
     }
@@ -202,7 +219,10 @@ fn check(shape: &Shape) -> Result<(), ScheduleError> {
     if *algorithm != Algorithm::Zoned && zones.len() > 1 {
         return Err(ScheduleError::OneZoneOnly { algorithm: algorithm.name(), zones: zones.len() });
     }
-    Ok(())
+    if *algorithm != Algorithm::Zoned && !nodes.is_empty() {
+        return Err(ScheduleError::NodesNeedZoned { algorithm: algorithm.name() });
+    }
+    node_group::check(zones, nodes)
 }
 
 #[cfg(test)]

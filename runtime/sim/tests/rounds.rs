@@ -47,7 +47,8 @@ impl Scenario {
         let elems = pick(&mut prng, 400);
         let segment_elems = 1 + pick(&mut prng, 60);
         let align = 1 + pick(&mut prng, 9);
-        let shape = Shape { zones, elems, align, segment_elems, algorithm, codec: Codec::None };
+        let shape =
+            Shape { zones, elems, align, segment_elems, algorithm, codec: Codec::None, nodes: Vec::new() };
         let schedule = Schedule::build(collective, &shape).unwrap();
 
         let contribution = |rank: u16| {

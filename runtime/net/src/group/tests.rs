@@ -44,6 +44,7 @@ impl World {
             segment_elems: 100,
             algorithm: Algorithm::Zoned,
             codec: Codec::None,
+            nodes: Vec::new(),
         };
         let schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
         World { fixture: Fixture::new(), zones, schedule, settings: LaneSettings::default() }

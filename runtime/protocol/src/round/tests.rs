@@ -15,6 +15,7 @@ fn program(rank: u16) -> Arc<Program> {
         segment_elems: 1,
         algorithm: Algorithm::Direct,
         codec: Codec::None,
+        nodes: Vec::new(),
     };
     let schedule = Schedule::build(Collective::ReduceScatter, &shape).unwrap();
     Arc::clone(schedule.program(Rank(rank)).unwrap())
@@ -79,6 +80,7 @@ fn an_interval_starts_when_all_of_it_is_ready() {
         segment_elems: 4,
         algorithm: Algorithm::Ring,
         codec: Codec::None,
+        nodes: Vec::new(),
     };
     let schedule = Schedule::build(Collective::ReduceScatter, &shape).unwrap();
     let id = RoundId { generation: Generation(1), attempt: 0, step: Step(0), tag: 0 };
@@ -195,6 +197,7 @@ fn at_the_deadline_the_rank_that_sent_nothing_at_all_is_named() {
         segment_elems: 1,
         algorithm: Algorithm::Direct,
         codec: Codec::None,
+        nodes: Vec::new(),
     };
     let schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
     let id = RoundId { generation: Generation(1), attempt: 0, step: Step(7), tag: 3 };

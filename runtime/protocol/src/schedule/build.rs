@@ -8,7 +8,9 @@ use crate::dtype::Codec;
 use crate::ids::Rank;
 
 use super::ownership::{Combining, Node};
-use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Shape, Term, Tree};
+use super::{
+    Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Shape, Term, Tree, node_group,
+};
 
 pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Schedule {
     let top = root.level;
@@ -21,7 +23,7 @@ pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Sched
     };
     let mut programs: BTreeMap<Rank, Program> = shape.zones.iter().flatten().map(empty).collect();
     for range in intervals(shape, root) {
-        let mut draft = Draft { top, codec: shape.codec, actions: BTreeMap::new() };
+        let mut draft = Draft { shape, top, actions: BTreeMap::new() };
         if collective != Collective::Gather {
             draft.reduce(root, range.start);
         }
@@ -44,6 +46,7 @@ pub(super) fn build(collective: Collective, shape: &Shape, root: &Node) -> Sched
         result_level,
         codec: shape.codec,
         owned: root.owned(),
+        nodes: node_group::build(&shape.zones, &shape.nodes, root),
         programs: programs.into_iter().map(|(rank, program)| (rank, Arc::new(program))).collect(),
     }
 }
@@ -75,17 +78,17 @@ fn intervals(shape: &Shape, root: &Node) -> Vec<Range<usize>> {
 /// A codec is used where the root's children meet: between zones, or between the ranks of a single one.
 /// Each value is rounded once on its way up and, where one rank forms the total for others, once on its way
 /// down; inside the zones of a larger group nothing is rounded.
-struct Draft {
+struct Draft<'a> {
+    shape: &'a Shape,
     top: Level,
-    codec: Codec,
     actions: BTreeMap<Rank, Vec<Action>>,
 }
 
-impl Draft {
+impl Draft<'_> {
     /// Forms the sum over the subtree at its owner (in an exchange: at every child's owner).
     fn reduce(&mut self, node: &Node, element: usize) {
         node.children.iter().for_each(|child| self.reduce(child, element));
-        let children = child_owners(node, element);
+        let children = self.child_owners(node, element);
         let round = from_successor(&children, node.owner(element));
         match node.combining {
             Combining::Leaf => {}
@@ -151,7 +154,7 @@ impl Draft {
 
     /// Hands what the owner holds at `level` to everybody in the subtree.
     fn distribute(&mut self, node: &Node, element: usize, level: Level) {
-        let round = from_successor(&child_owners(node, element), node.owner(element));
+        let round = from_successor(&self.child_owners(node, element), node.owner(element));
         // Above every phase of the way up; lower groups come later.
         let phase = Phase(2 * self.top.0 - node.level.0);
         let codec = self.codec_at(node);
@@ -187,8 +190,21 @@ impl Draft {
         }
     }
 
+    /// For each child the rank that holds its sum, and the level it lies in. Of ranks that sum among themselves only
+    /// who holds that sum.
+    fn child_owners(&self, node: &Node, element: usize) -> Vec<(Rank, Level)> {
+        let Shape { zones, nodes, .. } = self.shape;
+        let speaks =
+            |rank: Rank| match (nodes.iter().find(|group| group.contains(&rank)), node.owner(element)) {
+                (Some(group), Some(owner)) => node_group::holder(zones, group, owner) == rank,
+                _ => true,
+            };
+        let children = node.children.iter().filter_map(|child| Some((child.owner(element)?, child.level)));
+        children.filter(|(rank, _)| speaks(*rank)).collect()
+    }
+
     fn codec_at(&self, node: &Node) -> Codec {
-        if node.level == self.top { self.codec } else { Codec::None }
+        if node.level == self.top { self.shape.codec } else { Codec::None }
     }
 
     fn send(
@@ -216,11 +232,6 @@ impl Draft {
 /// The phase of what travels up to a node.
 fn up(node: &Node) -> Phase {
     Phase(node.level.0 - 1)
-}
-
-/// For each child the rank that holds its sum, and the level it lies in.
-fn child_owners(node: &Node, element: usize) -> Vec<(Rank, Level)> {
-    node.children.iter().filter_map(|child| Some((child.owner(element)?, child.level))).collect()
 }
 
 /// The children from the owner's successor round to the owner: the order of additions inside a zone.

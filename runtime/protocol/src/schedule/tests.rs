@@ -4,6 +4,8 @@ use super::*;
 
 use crate::prng::Prng;
 
+mod nodes;
+
 const ALIGN: usize = 8;
 const SEGMENT: usize = 96;
 const LENGTHS: [usize; 6] = [0, 1, 5, 64, 1_000, 10 * 1_024 + 3];
@@ -44,7 +46,15 @@ fn algorithms(sizes: &[u16]) -> Vec<Algorithm> {
 fn shape(sizes: &[u16], elems: usize, algorithm: Algorithm) -> Shape {
     // Long buffers get long segments, or the exhaustive test would take minutes.
     let segment_elems = SEGMENT.max(elems / 8);
-    Shape { zones: zones(sizes), elems, align: ALIGN, segment_elems, algorithm, codec: Codec::None }
+    Shape {
+        zones: zones(sizes),
+        elems,
+        align: ALIGN,
+        segment_elems,
+        algorithm,
+        codec: Codec::None,
+        nodes: Vec::new(),
+    }
 }
 
 #[test]

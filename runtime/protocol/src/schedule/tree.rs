@@ -1,5 +1,5 @@
-//! The hierarchy that sums are formed along: device < node < zone < all. Today leaves are ranks and groups
-//! are zones; a group left to NCCL will be one more height below the zone.
+//! The hierarchy that sums are formed along: leaves are ranks, groups are zones. Ranks that sum among themselves
+//! below the zone ([`super::NodeGroup`]) are leaves too, of which one speaks for all.
 
 use crate::ids::Rank;
 

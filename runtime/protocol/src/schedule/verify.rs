@@ -13,7 +13,9 @@ use std::sync::Arc;
 use crate::dtype::Codec;
 use crate::ids::Rank;
 
-use super::{Action, Collective, Coverage, Interval, Level, Phase, Program, Schedule, Term as Operand, Tree};
+use super::{
+    Action, Collective, Coverage, Interval, Level, NodeGroup, Phase, Program, Schedule, Term as Operand, Tree,
+};
 
 /// A promise that a schedule breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,10 @@ pub enum Violation {
     Disagreement { rank: Rank, other: Rank, range: Range<usize> },
     #[error("zone {zone}: {range:?} is owned twice or not at all")]
     Owners { zone: usize, range: Range<usize> },
+    #[error("{ranks:?} sum among themselves, and are not of one zone or in two such groups")]
+    NodeGroup { ranks: Vec<Rank> },
+    #[error("the sum of {ranks:?} in {range:?} is held twice or not at all")]
+    Held { ranks: Vec<Rank>, range: Range<usize> },
     #[error("{rank} sends {got} over the border to {to}: not a sum over all of its zone")]
     LoneGradient { rank: Rank, to: Rank, got: String },
     #[error("{rank} marks {got} as complete: not a sum over all of its zone")]
@@ -57,9 +63,11 @@ pub enum Violation {
 pub(super) fn verify(schedule: &Schedule, min_contributors: usize) -> Result<(), Violation> {
     let ranges = atomic_ranges(schedule)?;
     check_owners(schedule, &ranges)?;
+    check_nodes(schedule, &ranges)?;
     ranges.iter().try_for_each(|range| {
         let mut run = Run::new(schedule, range.clone(), min_contributors);
         run.execute()?;
+        run.hand_out();
         run.check_results()
     })
 }
@@ -116,6 +124,32 @@ fn check_owners(schedule: &Schedule, ranges: &[Range<usize>]) -> Result<(), Viol
     Ok(())
 }
 
+/// Groups that sum among themselves are apart and each inside a zone, and hold every element once.
+fn check_nodes(schedule: &Schedule, ranges: &[Range<usize>]) -> Result<(), Violation> {
+    let groups = |rank: &Rank| schedule.nodes.iter().filter(|node| node.ranks.contains(rank)).count();
+    for node in &schedule.nodes {
+        let zone = node.ranks.first().and_then(|rank| schedule.zone_of(*rank));
+        let is_in_zone = |rank: &Rank| zone.is_some() && schedule.zone_of(*rank) == zone && groups(rank) == 1;
+        if !node.ranks.iter().all(is_in_zone) {
+            return Err(Violation::NodeGroup { ranks: node.ranks.clone() });
+        }
+        for range in ranges {
+            let held = |whole: bool| {
+                let fits = |held: &Range<usize>| match whole {
+                    true => held.start <= range.start && range.end <= held.end,
+                    false => held.start < range.end && range.start < held.end,
+                };
+                node.held.values().flatten().filter(|held| fits(held)).count()
+            };
+            if held(true) != 1 || held(false) != 1 || !node.held.keys().all(|rank| node.ranks.contains(rank))
+            {
+                return Err(Violation::Held { ranks: node.ranks.clone(), range: range.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn owns(schedule: &Schedule, rank: Rank, range: &Range<usize>) -> bool {
     schedule.owned(rank).iter().any(|own| own.start <= range.start && range.end <= own.end)
 }
@@ -124,6 +158,10 @@ fn owns(schedule: &Schedule, rank: Rank, range: &Range<usize>) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 enum Term {
     Contribution(Rank),
+    /// What the ranks of a node have summed up among themselves, in whatever order.
+    OfNode(Vec<Rank>),
+    /// What is left at a rank whose contribution lies in the sum that another holds.
+    Stale,
     Sum(Rc<Term>, Rc<Term>),
     /// Packed by a lossy codec and unpacked again.
     Rounded(Rc<Term>),
@@ -133,6 +171,8 @@ impl Term {
     fn contributions(&self) -> Vec<Rank> {
         match self {
             Term::Contribution(rank) => vec![*rank],
+            Term::OfNode(ranks) => ranks.clone(),
+            Term::Stale => Vec::new(),
             Term::Sum(left, right) => [left.contributions(), right.contributions()].concat(),
             Term::Rounded(term) => term.contributions(),
         }
@@ -141,7 +181,7 @@ impl Term {
     /// How often each contribution was rounded; none if that differs among them.
     fn roundings(&self) -> Option<usize> {
         match self {
-            Term::Contribution(_) => Some(0),
+            Term::Contribution(_) | Term::OfNode(_) | Term::Stale => Some(0),
             Term::Sum(left, right) => left.roundings().filter(|count| Some(*count) == right.roundings()),
             Term::Rounded(term) => Some(term.roundings()? + 1),
         }
@@ -158,6 +198,8 @@ impl Term {
     fn text(&self) -> String {
         match self {
             Term::Contribution(rank) => rank.0.to_string(),
+            Term::OfNode(ranks) => format!("{ranks:?}"),
+            Term::Stale => "what others hold the sum of".to_owned(),
             Term::Sum(left, right) => format!("({} + {})", left.text(), right.text()),
             Term::Rounded(term) => format!("~{}", term.text()),
         }
@@ -165,6 +207,23 @@ impl Term {
 }
 
 type Message = (Rank, Rank, Phase);
+
+/// What a rank has when its program begins.
+fn given(schedule: &Schedule, rank: Rank, range: &Range<usize>) -> Term {
+    match schedule.node_group(rank) {
+        _ if schedule.collective == Collective::Gather => Term::Contribution(rank),
+        None => Term::Contribution(rank),
+        Some(node) if node_holder(node, range) == Some(rank) => Term::OfNode(node.ranks.clone()),
+        Some(_) => Term::Stale,
+    }
+}
+
+fn node_holder(node: &NodeGroup, range: &Range<usize>) -> Option<Rank> {
+    let holds = |ranges: &Vec<Range<usize>>| {
+        ranges.iter().any(|held| held.start <= range.start && range.end <= held.end)
+    };
+    node.held.iter().find(|(_, ranges)| holds(ranges)).map(|(rank, _)| *rank)
+}
 
 /// All ranks on one interval.
 struct Run<'a> {
@@ -185,13 +244,13 @@ impl<'a> Run<'a> {
             (*rank, interval.unwrap_or_default())
         };
         let actions = schedule.programs.iter().map(actions_of).collect();
-        let own = |rank: &Rank| (*rank, (Level(0), Rc::new(Term::Contribution(*rank))));
+        let own = |rank: &Rank| (*rank, (Level(0), Rc::new(given(schedule, *rank, &range))));
         Run {
             schedule,
-            range,
             min_contributors,
             actions,
             held: schedule.programs.keys().map(own).collect(),
+            range,
             in_flight: BTreeMap::new(),
             seen: Vec::new(),
         }
@@ -338,6 +397,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Who holds a node's part gives it to the others of the node.
+    fn hand_out(&mut self) {
+        if self.schedule.collective == Collective::ReduceScatter {
+            return;
+        }
+        for node in &self.schedule.nodes {
+            let holder = node_holder(node, &self.range);
+            let Some(result) = holder.and_then(|holder| self.held.get(&holder)).cloned() else { continue };
+            self.held.extend(node.ranks.iter().map(|rank| (*rank, result.clone())));
+        }
+    }
+
     fn check_results(&self) -> Result<(), Violation> {
         let mut first: Option<(Rank, &Rc<Term>)> = None;
         for ranks in &self.schedule.zones {
@@ -380,14 +451,20 @@ impl<'a> Run<'a> {
     /// A zone's or node's sum: from the child after the owner's round to the owner's child.
     fn is_owned_sum(&self, term: &Term, tree: &Tree) -> bool {
         match tree {
-            Tree::Rank(rank) => *term.exact() == Term::Contribution(*rank),
+            Tree::Rank(rank) => *term.exact() == given(self.schedule, *rank, &self.range),
             Tree::Group(children) => {
+                // A node's sum stands where the rank does that holds it.
+                let speaks = |child: &&Tree| match child {
+                    Tree::Rank(rank) => given(self.schedule, *rank, &self.range) != Term::Stale,
+                    Tree::Group(_) => true,
+                };
+                let children: Vec<&Tree> = children.iter().filter(speaks).collect();
                 let owner =
                     self.schedule.ranks().find(|r| tree.contains(*r) && owns(self.schedule, *r, &self.range));
                 let index =
                     children.iter().position(|child| owner.is_some_and(|owner| child.contains(owner)));
                 let split = index.map_or(0, |index| index + 1);
-                self.is_sum(term, children[split..].iter().chain(&children[..split]))
+                self.is_sum(term, children[split..].iter().chain(&children[..split]).copied())
             }
         }
     }

@@ -19,6 +19,7 @@ fn bits(rate: Option<BitsPerSec>) -> Vec<Vec<u32>> {
         segment_elems: 1 << 12,
         algorithm: Algorithm::Direct,
         codec: Codec::None,
+        nodes: Vec::new(),
     };
     world.schedule = Schedule::build(Collective::AllReduce, &shape).unwrap();
     world.settings.link.mtu = Some(1_452);
