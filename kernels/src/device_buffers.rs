@@ -18,6 +18,7 @@ use hcrun_protocol::schedule::{Level, Phase};
 pub use self::staging::{STAGING_BYTES, Staging};
 use crate::device::{Address, DeviceBuffer, DeviceError};
 use crate::host_buffers::check;
+use crate::nccl::Span;
 use crate::wire::Rounding;
 
 /// A range of device memory that a round works on.
@@ -85,6 +86,14 @@ impl DeviceBuffers {
     /// For the next round of the same range.
     pub fn into_feedback(self) -> DeviceFeedback {
         self.feedback
+    }
+
+    /// What NCCL works on: the range.
+    ///
+    /// # Panics
+    /// Never: it lies in the memory.
+    pub fn span(&self) -> Span {
+        Span::new(&self.memory, DType::F32, self.range.clone()).expect("a range of the memory")
     }
 
     /// Where element 0 of the range lies.

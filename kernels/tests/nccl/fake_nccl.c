@@ -1,13 +1,17 @@
-// A libnccl.so.2 without a GPU. The ranks of a communicator are threads of one process; what they ask for is done on memory
-// of the host when the last of them has asked for it, and adds from the last rank to the first. A stream is the address of
-// a counter of what has not ended yet.
+// A libnccl.so.2 without a GPU. Ranks are threads or processes: what each asks for it leaves in a file beside this library, and
+// once all have, each does its own part of it on memory of the host, adding from the last rank to the first. A stream is the
+// address of a counter of what has not ended yet.
 //
-// FAKE_NCCL chooses what is wrong with it: old, no-version, hangs, crashes; absent: the last rank of several is never met;
-// wrong: the first element of a sum, or of what the last rank gives, is one more; busy=N: each call is in progress for N polls;
-// breaks=CODE@N: poll N of a communicator after its first operation, counted from 0, answers CODE for what was asked before. FAKE_NCCL_FAILS=CALL=CODE: that call
-// answers CODE. FAKE_NCCL_BLOCKS=CALL: it never returns. FAKE_NCCL_LOG: a file that gets a line a call of init, finalize,
-// destroy and abort.
+// FAKE_NCCL, a variable or a file beside this library, chooses what is wrong with it: old, no-version, hangs, crashes; absent: the
+// last rank of several is never met; wrong: the first element of a sum, or of what the last rank gives, is one more; busy=N: each
+// call is in progress for N polls; breaks=CODE@N: poll N of a communicator after its first operation, counted from 0, answers
+// CODE for what was asked before. FAKE_NCCL_FAILS=CALL=CODE: that call answers CODE. FAKE_NCCL_BLOCKS=CALL: it never returns.
+// FAKE_NCCL_LOG: a file that gets a line a call of init, finalize, destroy and abort. FAKE_NCCL_HOME: without the settings that
+// keep NCCL on its node no id is made.
 
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,18 +23,43 @@
 
 typedef ncclResult_t status;
 
+// The folder of this library, with a slash.
+static const char *folder(void) {
+    static char path[PATH_MAX];
+    Dl_info about;
+    if (!path[0] && dladdr(folder, &about)) {
+        char whole[PATH_MAX];
+        if (!realpath(about.dli_fname, whole)) abort();
+        snprintf(path, sizeof path, "%.*s", (int)(strrchr(whole, '/') + 1 - whole), whole);
+    }
+    return path;
+}
+// A variable, or else what stands in a file of its name: processes that others start have few variables.
+static const char *setting(const char *name) {
+    static __thread char text[4][PATH_MAX];
+    static __thread int next;
+    const char *value = getenv(name);
+    if (value) return value;
+    char path[PATH_MAX + 64], *line = text[next++ % 4];
+    snprintf(path, sizeof path, "%s%s", folder(), name);
+    FILE *file = fopen(path, "r");
+    value = file && fgets(line, PATH_MAX, file) ? line : NULL;
+    if (file) fclose(file);
+    return value;
+}
+
 static int is(const char *mode) {
-    const char *chosen = getenv("FAKE_NCCL");
+    const char *chosen = setting("FAKE_NCCL");
     return chosen && strcmp(chosen, mode) == 0;
 }
 // What stands behind "name=" in a variable; null without it.
 static const char *behind(const char *variable, const char *name) {
-    const char *value = getenv(variable);
+    const char *value = setting(variable);
     const size_t length = strlen(name);
     return value && strncmp(value, name, length) == 0 && value[length] == '=' ? value + length + 1 : NULL;
 }
 static status failing(const char *call) {
-    const char *blocked = getenv("FAKE_NCCL_BLOCKS");
+    const char *blocked = setting("FAKE_NCCL_BLOCKS");
     while (blocked && strcmp(blocked, call) == 0) pause();
     const char *code = behind("FAKE_NCCL_FAILS", call);
     return code ? (status)atoi(code) : ncclSuccess;
@@ -41,39 +70,38 @@ static status failing(const char *call) {
         if (told != ncclSuccess) return told;           \
     } while (0)
 
-enum { MAX_RANKS = 8, MAX_ROUNDS = 64, MAX_GROUPS = 16 };
+enum { MAX_RANKS = 8, MAX_CALLS = 64 };
 enum kind { ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER, REDUCE, BROADCAST };
-struct operation {
+// All ranks ask for the same.
+struct asked {
     enum kind kind;
-    const void *from;
-    void *to;
     size_t count;
     ncclDataType_t type;
     ncclRedOp_t op;
     int root;
+};
+struct operation {
+    struct asked asked;
+    const void *from;
+    void *to;
     struct ncclComm *comm;
     int64_t *pending;
-};
-// What one id stands for.
-struct group {
-    int id, ranks, joined, finalized;
-    status wrong;
-    struct {
-        int asked;
-        struct operation of[MAX_RANKS];
-    } rounds[MAX_ROUNDS];
+    int is_told;
+    struct operation *next;
 };
 struct ncclComm {
-    struct group *group;
-    int rank, rounds, busy, polls, finalizing;
+    uint64_t id;
+    int ranks, rank, rounds, done, busy, polls, finalizing;
+    status wrong;
+    // What was asked for and is not done, the oldest first.
+    struct operation *first, **last;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct group groups[MAX_GROUPS];
 static int ids;
 
 static void note(const char *what, int rank) {
-    const char *path = getenv("FAKE_NCCL_LOG");
+    const char *path = setting("FAKE_NCCL_LOG");
     FILE *file = path ? fopen(path, "a") : NULL;
     if (!file) return;
     fprintf(file, "%s %d\n", what, rank);
@@ -95,12 +123,39 @@ const char *ncclGetErrorString(status code) {
 const char *ncclGetLastError(ncclComm_t comm) { return " words of the last error\n"; }
 status ncclGetUniqueId(ncclUniqueId *id) {
     FAIL_IF_TOLD;
+    const char *interface = getenv("NCCL_SOCKET_IFNAME"), *watched = getenv("NCCL_RAS_ENABLE");
+    if (setting("FAKE_NCCL_HOME") && (!interface || strcmp(interface, "=lo") != 0 || !watched || strcmp(watched, "0") != 0))
+        return ncclInvalidUsage;
     memset(id, 0xA5, sizeof *id);
     pthread_mutex_lock(&lock);
-    const int number = ++ids;
+    const uint64_t number = (uint64_t)getpid() << 16 | (unsigned)++ids;
     pthread_mutex_unlock(&lock);
     memcpy(id->internal, &number, sizeof number);
     return ncclSuccess;
+}
+
+// What a rank has left for the others: `joined`, `final`, or the number of an operation.
+static void name(char *path, const struct ncclComm *comm, const char *what, int number, int rank) {
+    snprintf(path, PATH_MAX + 64, "%s%llx.%s%d.%d", folder(), (unsigned long long)comm->id, what, number, rank);
+}
+static void leave(const struct ncclComm *comm, const char *what, int number, const struct asked *asked, const void *data,
+                  size_t bytes) {
+    char path[PATH_MAX + 64], whole[PATH_MAX + 72];
+    name(path, comm, what, number, comm->rank);
+    snprintf(whole, sizeof whole, "%s.part", path);
+    FILE *file = fopen(whole, "w");
+    if (!file) abort();
+    if (asked) fwrite(asked, sizeof *asked, 1, file);
+    if (bytes) fwrite(data, bytes, 1, file);
+    if (fclose(file) != 0 || rename(whole, path) != 0) abort();
+}
+static int all_have(const struct ncclComm *comm, const char *what, int number) {
+    char path[PATH_MAX + 64];
+    for (int rank = 0; rank < comm->ranks; rank++) {
+        name(path, comm, what, number, rank);
+        if (access(path, R_OK) != 0) return 0;
+    }
+    return 1;
 }
 
 static void work(struct ncclComm *comm) {
@@ -121,32 +176,30 @@ status ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id, int 
         config->maxCTAs != expected.maxCTAs || config->netName != expected.netName ||
         config->splitShare != expected.splitShare)
         return ncclInvalidArgument;
-    int number;
-    memcpy(&number, id.internal, sizeof number);
-    if (ranks < 1 || ranks > MAX_RANKS || rank < 0 || rank >= ranks || number < 1 || number >= MAX_GROUPS)
-        return ncclInvalidArgument;
-    pthread_mutex_lock(&lock);
-    struct group *group = &groups[number];
-    group->ranks = ranks;
-    group->joined += !is("absent") || rank == 0 || rank < ranks - 1;
-    *comm = calloc(1, sizeof **comm);
-    (*comm)->group = group;
-    (*comm)->rank = rank;
-    work(*comm);
-    pthread_mutex_unlock(&lock);
+    if (ranks < 1 || ranks > MAX_RANKS || rank < 0 || rank >= ranks) return ncclInvalidArgument;
+    struct ncclComm *made = calloc(1, sizeof *made);
+    memcpy(&made->id, id.internal, sizeof made->id);
+    made->ranks = ranks;
+    made->rank = rank;
+    made->last = &made->first;
+    work(made);
+    if (!is("absent") || rank == 0 || rank < ranks - 1) leave(made, "joined", 0, NULL, NULL, 0);
+    *comm = made;
     return ncclInProgress;
 }
+
+static void get_on(struct ncclComm *comm);
 
 status ncclCommGetAsyncError(ncclComm_t comm, status *state) {
     FAIL_IF_TOLD;
     const char *broken = behind("FAKE_NCCL", "breaks");
     pthread_mutex_lock(&lock);
-    const struct group *group = comm->group;
-    *state = group->wrong;
+    get_on(comm);
+    *state = comm->wrong;
     if (comm->busy > 0) {
         comm->busy--;
         *state = ncclInProgress;
-    } else if (group->joined < group->ranks || (comm->finalizing && group->finalized < group->ranks)) {
+    } else if (!all_have(comm, "joined", 0) || (comm->finalizing && !all_have(comm, "final", 0))) {
         *state = ncclInProgress;
     }
     if (broken && comm->rounds && comm->polls++ >= atoi(strchr(broken, '@') + 1)) *state = (status)atoi(broken);
@@ -158,7 +211,7 @@ status ncclCommFinalize(ncclComm_t comm) {
     FAIL_IF_TOLD;
     pthread_mutex_lock(&lock);
     comm->finalizing = 1;
-    comm->group->finalized++;
+    leave(comm, "final", 0, NULL, NULL, 0);
     work(comm);
     pthread_mutex_unlock(&lock);
     return ncclInProgress;
@@ -169,7 +222,6 @@ status ncclCommDestroy(ncclComm_t comm) {
     free(comm);
     return ncclSuccess;
 }
-// Others may still hold the group: only the end of this rank goes.
 status ncclCommAbort(ncclComm_t comm) {
     note("abort", comm->rank);
     FAIL_IF_TOLD;
@@ -199,46 +251,62 @@ static void combine(void *a, const void *b, size_t count, ncclDataType_t type, n
     }
 }
 // Elements that a rank sends.
-static size_t sent(const struct operation *one, int ranks) {
-    return one->kind == REDUCE_SCATTER ? one->count * ranks : one->count;
+static size_t sent(const struct asked *asked, int ranks) {
+    return asked->kind == REDUCE_SCATTER ? asked->count * ranks : asked->count;
 }
-static int fit(const struct operation *a, const struct operation *b) {
-    return a->kind == b->kind && a->count == b->count && a->type == b->type && a->op == b->op && a->root == b->root;
-}
-// Of all ranks, each of which has asked for its own part of it.
-static void perform(struct group *group, struct operation *of) {
-    const int ranks = group->ranks;
-    const size_t size = bytes(of[0].type), length = sent(&of[0], ranks) * size;
-    char *copies[MAX_RANKS];
+// This rank's part of what all have asked for.
+static void perform(struct ncclComm *comm, struct operation *one) {
+    const int ranks = comm->ranks;
+    const size_t size = bytes(one->asked.type), length = sent(&one->asked, ranks) * size;
+    char *copies[MAX_RANKS], path[PATH_MAX + 64];
     for (int rank = 0; rank < ranks; rank++) {
-        if (!fit(&of[0], &of[rank])) {
-            group->wrong = ncclInvalidUsage;
-            return;
-        }
+        struct asked asked;
         copies[rank] = malloc(length + 1);
-        memcpy(copies[rank], of[rank].from, length);
+        name(path, comm, "", comm->done, rank);
+        FILE *file = fopen(path, "r");
+        if (!file || fread(&asked, sizeof asked, 1, file) != 1) abort();
+        if (memcmp(&asked, &one->asked, sizeof asked) != 0)
+            comm->wrong = ncclInvalidUsage;
+        else if (length && fread(copies[rank], length, 1, file) != 1)
+            abort();
+        fclose(file);
     }
-    if (of[0].kind <= REDUCE_SCATTER || of[0].kind == REDUCE)
-        for (int rank = ranks - 2; rank >= 0; rank--)
-            combine(copies[ranks - 1], copies[rank], length / size, of[0].type, of[0].op);
-    if (is("wrong") && of[0].type == ncclFloat32) *(float *)copies[ranks - 1] += 1.0f;
+    if (one->asked.kind <= REDUCE_SCATTER || one->asked.kind == REDUCE)
+        for (int rank = ranks - 2; rank >= 0 && comm->wrong == ncclSuccess; rank--)
+            combine(copies[ranks - 1], copies[rank], length / size, one->asked.type, one->asked.op);
+    if (is("wrong") && one->asked.type == ncclFloat32) *(float *)copies[ranks - 1] += 1.0f;
     const char *total = copies[ranks - 1];
-    for (int rank = 0; rank < ranks; rank++) {
-        struct operation *one = &of[rank];
-        const size_t part = one->count * size;
-        if (one->kind == ALL_REDUCE || (one->kind == REDUCE && one->root == rank)) memcpy(one->to, total, length);
-        if (one->kind == REDUCE_SCATTER) memcpy(one->to, total + rank * part, part);
-        if (one->kind == BROADCAST) memcpy(one->to, copies[one->root], length);
-        if (one->kind == ALL_GATHER)
+    const size_t part = one->asked.count * size;
+    if (comm->wrong == ncclSuccess) {
+        const enum kind kind = one->asked.kind;
+        if (kind == ALL_REDUCE || (kind == REDUCE && one->asked.root == comm->rank)) memcpy(one->to, total, length);
+        if (kind == REDUCE_SCATTER) memcpy(one->to, total + comm->rank * part, part);
+        if (kind == BROADCAST) memcpy(one->to, copies[one->asked.root], length);
+        if (kind == ALL_GATHER)
             for (int from = 0; from < ranks; from++) memcpy((char *)one->to + from * part, copies[from], part);
         __atomic_fetch_sub(one->pending, 1, __ATOMIC_RELEASE);
     }
     for (int rank = 0; rank < ranks; rank++) free(copies[rank]);
 }
+// One after the other, each once all have asked for it.
+static void get_on(struct ncclComm *comm) {
+    while (comm->first && comm->wrong == ncclSuccess) {
+        struct operation *one = comm->first;
+        if (!one->is_told)
+            leave(comm, "", comm->done, &one->asked, one->from, sent(&one->asked, comm->ranks) * bytes(one->asked.type));
+        one->is_told = 1;
+        if (!all_have(comm, "", comm->done)) return;
+        perform(comm, one);
+        comm->done++;
+        comm->first = one->next;
+        if (!comm->first) comm->last = &comm->first;
+        free(one);
+    }
+}
 
 // A group of calls is a thread's own.
 static __thread int depth, asked;
-static __thread struct operation calls[MAX_ROUNDS];
+static __thread struct operation *calls[MAX_CALLS];
 
 status ncclGroupStart() {
     FAIL_IF_TOLD;
@@ -252,10 +320,11 @@ status ncclGroupEnd() {
     FAIL_IF_TOLD;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < count; i++) {
-        struct ncclComm *comm = calls[i].comm;
-        const int round = comm->rounds++;
-        comm->group->rounds[round].of[comm->rank] = calls[i];
-        if (++comm->group->rounds[round].asked == comm->group->ranks) perform(comm->group, comm->group->rounds[round].of);
+        struct ncclComm *comm = calls[i]->comm;
+        comm->rounds++;
+        *comm->last = calls[i];
+        comm->last = &calls[i]->next;
+        get_on(comm);
         work(comm);
     }
     pthread_mutex_unlock(&lock);
@@ -263,9 +332,11 @@ status ncclGroupEnd() {
 }
 static status ask(enum kind kind, const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                   int root, ncclComm_t comm, cudaStream_t stream) {
-    if (depth == 0 || asked == MAX_ROUNDS || !stream) return ncclInvalidUsage;
-    const struct operation one = {kind, from, to, count, type, op, root, comm, (int64_t *)stream};
-    __atomic_fetch_add(one.pending, 1, __ATOMIC_RELAXED);
+    if (depth == 0 || asked == MAX_CALLS || !stream) return ncclInvalidUsage;
+    struct operation *one = calloc(1, sizeof *one);
+    one->asked.kind = kind, one->asked.count = count, one->asked.type = type, one->asked.op = op, one->asked.root = root;
+    one->from = from, one->to = to, one->comm = comm, one->pending = (int64_t *)stream;
+    __atomic_fetch_add(one->pending, 1, __ATOMIC_RELAXED);
     calls[asked++] = one;
     return ncclSuccess;
 }

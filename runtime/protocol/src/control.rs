@@ -13,7 +13,7 @@ use crate::manifest::ShardManifest;
 use crate::time::Span;
 
 /// Raised by any change to a message, a frame or the meaning of either.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// A worker and its coordinator have to be the same program; versions name both sides of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub enum ToCoordinator {
         lanes: Vec<SocketAddr>,
         samples: u64,
         held_out: u64,
+        /// Where its device has a library that can sum among the devices of a node.
+        node_group: Option<NodeGroupOffer>,
     },
     /// Every link of the generation is up and probed.
     Linked {
@@ -87,6 +89,7 @@ pub enum ToWorker {
     Form {
         generation: Generation,
         members: Vec<MemberAddress>,
+        nodes: NodeGroups,
     },
     /// All links stand: train from `step`. With `state`, its frames follow on this link first.
     Start {
@@ -176,6 +179,43 @@ pub struct AssignedShard {
 pub struct MemberAddress {
     pub rank: Rank,
     pub lanes: Vec<SocketAddr>,
+}
+
+/// A worker that could sum with others of its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeGroupOffer {
+    /// Name and version; all of a group have the same.
+    pub library: String,
+    /// Made by this worker; of a group, the first's is used.
+    pub id: NodeGroupId,
+}
+
+impl NodeGroupOffer {
+    /// A name for people to read, and an id of a length that such libraries have.
+    pub fn is_sound(&self) -> bool {
+        let is_name = !self.library.is_empty() && self.library.len() <= 64;
+        is_name && self.library.chars().all(|c| c.is_ascii_graphic() || c == ' ') && self.id.0.len() <= 256
+    }
+}
+
+/// What the ranks of a node group find each other by. Whoever has it and is on the node can take a rank's place, so
+/// it is told to nobody else and never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeGroupId(pub Vec<u8>);
+
+impl std::fmt::Debug for NodeGroupId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeGroupId({} bytes)", self.0.len())
+    }
+}
+
+/// Who sums among themselves ([`NodeGroup`](crate::schedule::NodeGroup)), as one worker is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeGroups {
+    /// All of the generation.
+    pub groups: Vec<Vec<Rank>>,
+    /// Of the receiver's own group, if it is in one.
+    pub id: Option<NodeGroupId>,
 }
 
 /// One arena of a resumed state, sent as segment frames: parameters, then optimizer states.

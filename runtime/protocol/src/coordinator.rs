@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::control::{AssignedWorker, ToWorker};
+use crate::control::{AssignedWorker, NodeGroupOffer, ToWorker};
 use crate::frame::FrameClass;
 use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
 use crate::time::{Span, Time};
@@ -19,6 +19,7 @@ mod evidence;
 mod handover;
 mod hear;
 mod nap;
+mod nodes;
 mod phase;
 mod watch;
 mod words;
@@ -60,6 +61,7 @@ struct Worker {
     state: WorkerState,
     node: Option<NodeId>,
     lanes: Vec<std::net::SocketAddr>,
+    offer: Option<NodeGroupOffer>,
     watch: Watch,
 }
 
@@ -96,6 +98,7 @@ impl Coordinator {
             state: WorkerState::Absent,
             node: None,
             lanes: Vec::new(),
+            offer: None,
             watch: Watch::new(now, silence, settings.detect_within),
         };
         Coordinator {

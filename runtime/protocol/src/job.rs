@@ -227,6 +227,8 @@ pub struct Exchange {
     pub segment_bytes: Bytes,
     /// How gradients are packed between zones, or between the workers of a job in a single zone.
     pub codec: Codec,
+    /// Workers on the GPUs of a node sum among themselves by NCCL where they have it; only with `zoned`.
+    pub nccl: bool,
     /// Sockets, connections per peer and threads of each worker.
     pub lanes: u16,
     /// Each worker updates a part of the parameters (per zone) and gathers the rest.
@@ -243,6 +245,7 @@ impl Default for Exchange {
             bucket_bytes: Bytes(1 << 20),
             segment_bytes: Bytes(256 << 10),
             codec: Codec::None,
+            nccl: true,
             lanes: 1,
             sharded: true,
             detect_within_s: 5,

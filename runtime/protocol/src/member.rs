@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    Activity, Assignment, Build, FailureReport, MemberAddress, Refusal, StateArena, ToCoordinator, ToWorker,
+    Activity, Assignment, Build, FailureReport, MemberAddress, NodeGroups, Refusal, StateArena,
+    ToCoordinator, ToWorker,
 };
 use crate::ids::{Generation, NodeId, Step};
 use crate::time::{Span, Time};
@@ -60,6 +61,7 @@ pub enum Command {
     Form {
         generation: Generation,
         members: Vec<MemberAddress>,
+        nodes: NodeGroups,
     },
     Start {
         step: Step,
@@ -180,9 +182,9 @@ impl Member {
                 self.silence_limit = assignment.silence_limit;
                 self.command(Command::Load(assignment));
             }
-            (State::Loading, ToWorker::Form { generation, members }) => {
+            (State::Loading, ToWorker::Form { generation, members, nodes }) => {
                 self.state = State::Linking;
-                self.command(Command::Form { generation, members });
+                self.command(Command::Form { generation, members, nodes });
             }
             (State::Ready, ToWorker::Start { step, state }) => {
                 self.state = State::Training;

@@ -281,7 +281,11 @@ impl Worker {
         match todo {
             Todo::Load => {
                 let lanes = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 1))];
-                self.feed(now, say(ToCoordinator::Loaded { lanes, samples: 1, held_out: 1 }), out);
+                self.feed(
+                    now,
+                    say(ToCoordinator::Loaded { lanes, samples: 1, held_out: 1, node_group: None }),
+                    out,
+                );
             }
             Todo::Link => self.feed(now, say(ToCoordinator::Linked { links: Vec::new() }), out),
             Todo::Compute => {

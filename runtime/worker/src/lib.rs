@@ -5,6 +5,7 @@
 //! protocol could decide. `process` is the only place that touches the process itself.
 
 pub mod locate;
+mod node;
 pub mod process;
 pub mod progress;
 pub mod session;

@@ -22,6 +22,7 @@ mod node;
 mod prepare;
 mod work;
 
+pub use crate::node::NodeError;
 pub use crate::train::TrainFailure;
 pub use harden::keep_memory_private;
 pub use node::{cpu_features, node_name};
@@ -60,6 +61,8 @@ pub enum WorkerError {
     Lane(#[from] BindError),
     #[error("cannot link to the other workers")]
     Form(#[from] FormError),
+    #[error("cannot sum with the other GPUs of this node; `exchange.nccl = false` does without")]
+    Node(#[from] NodeError),
     #[error("training failed")]
     Train(#[from] TrainFailure),
     #[error("a bug: panicked at {place}")]
@@ -82,6 +85,7 @@ impl WorkerError {
             WorkerError::Lane(_) => FailureClass::Address,
             WorkerError::Form(_) => FailureClass::Preflight,
             WorkerError::Panic { .. } => FailureClass::Internal,
+            WorkerError::Node(_) => FailureClass::Device,
             WorkerError::Train(failure) => return failure.report(),
             _ => return None,
         };
@@ -110,6 +114,7 @@ impl From<End> for WorkerError {
 
 /// Works for a job until it is done, and says why if it is not.
 pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
+    let nccl_is_local = hcrun_kernels::nccl::stay_on_this_node();
     harden::die_with(settings.parent)?;
     harden::keep_memory_private().map_err(WorkerError::Harden)?;
     hcrun_kernels::float_environment::check()?;
@@ -117,7 +122,7 @@ pub fn run(settings: WorkerSettings) -> Result<(), WorkerError> {
     let bundle = JoinBundle::read(&settings.bundle)?;
     let session = join(&settings, &bundle)?;
     let leaving = watch_end(&session);
-    let result = guarded(&panics, || work::work(&settings, &bundle, &session, &leaving));
+    let result = guarded(&panics, || work::work(&settings, &bundle, &session, &leaving, nccl_is_local));
     if let Err(error) = &result {
         error.tell(&session, &bundle);
     }
@@ -149,13 +154,16 @@ const JOIN_LOCAL_WITHIN: Duration = Duration::from_secs(4);
 /// Ends waits of the training thread when the session ends, and the process if that does not help.
 #[derive(Clone, Default)]
 struct Leaving {
-    aborter: Arc<Mutex<Option<hcrun_net::group::Aborter>>>,
+    aborters: Arc<Mutex<Vec<Aborter>>>,
     released: Arc<AtomicBool>,
 }
 
+/// Ends waits with a cause, at once.
+type Aborter = Box<dyn Fn(&str) + Send>;
+
 impl Leaving {
-    fn abort_by(&self, aborter: hcrun_net::group::Aborter) {
-        *self.aborter.lock().unwrap_or_else(PoisonError::into_inner) = Some(aborter);
+    fn abort_by(&self, aborter: impl Fn(&str) + Send + 'static) {
+        self.aborters.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(aborter));
     }
 
     /// The job is done: a session that ends is no loss any more, and links take their time to close, three
@@ -173,8 +181,8 @@ fn watch_end(session: &Session) -> Leaving {
     let leaving = Leaving::default();
     let theirs = leaving.clone();
     session.on_end(move |cause| {
-        if let Some(aborter) = &*theirs.aborter.lock().unwrap_or_else(PoisonError::into_inner) {
-            aborter.abort(cause);
+        for abort in &*theirs.aborters.lock().unwrap_or_else(PoisonError::into_inner) {
+            abort(cause);
         }
         let (cause, released) = (cause.to_owned(), theirs.released.clone());
         std::thread::spawn(move || {

@@ -5,7 +5,9 @@
 //! parameters land in a second arena that becomes current at once. So a rank applies a step whole or not at
 //! all. What is reported to the coordinator travels while the next step computes.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hcrun_engine::batch::Sums;
@@ -22,6 +24,7 @@ use hcrun_protocol::member::Command;
 use hcrun_protocol::state_transfer::Origin;
 use hcrun_protocol::{Generation, JobId, Rank, Span, Step, ZoneId};
 
+use crate::node::NodeGroup;
 use crate::session::{Order, Session};
 use crate::state;
 
@@ -43,7 +46,9 @@ pub(crate) struct Training<'a, T> {
     pub(crate) zones: &'a [ZoneId],
     pub(crate) exchange: &'a ExchangePlan,
     pub(crate) batches: &'a BatchPlan,
-    pub(crate) group: &'a Group<AnyBuffers>,
+    pub(crate) group: &'a Arc<Group<AnyBuffers>>,
+    /// Who it sums with on its node.
+    pub(crate) node: Option<&'a NodeGroup>,
     pub(crate) session: &'a Session,
     pub(crate) trainer: T,
     /// Whether this rank's zone hands its state to the coordinator.
@@ -83,7 +88,13 @@ impl<T: Trainer> Training<'_, T> {
     /// Trains from `start` to the job's end or to a stop that all ranks agree on.
     pub(crate) fn run(&mut self, start: Step) -> Result<Finished, TrainFailure> {
         let mut work = Work {
-            collect: Collect::new(self.group, self.generation, self.me, self.session.progress()),
+            collect: Collect {
+                group: self.group,
+                node: self.node,
+                generation: self.generation,
+                me: self.me,
+                progress: self.session.progress(),
+            },
             stopping: false,
             samples: 0,
         };
@@ -163,7 +174,8 @@ impl<T: Trainer> Training<'_, T> {
         Ok(summed.stop)
     }
 
-    /// Forward and backward; each bucket's round starts as soon as the bucket is final.
+    /// Forward and backward; each bucket's round starts as soon as it and all behind it are final. So ranks start
+    /// rounds in one order, also those whose part of the batch is empty, where all buckets are final at once.
     fn compute(
         &mut self,
         work: &mut Work<'_>,
@@ -171,8 +183,14 @@ impl<T: Trainer> Training<'_, T> {
     ) -> Result<(Sums, Vec<(usize, Pending)>), TrainFailure> {
         let (exchange, collect) = (self.exchange, &work.collect);
         let mut rounds = Vec::with_capacity(exchange.buckets().len());
+        let mut is_final = BTreeMap::new();
         let sums = self.trainer.forward_backward(step, &mut |bucket, own| {
-            rounds.push((bucket, collect.submit(&exchange.gradients()[bucket], step, own)));
+            is_final.insert(bucket, own);
+            while let Some(bucket) = (exchange.buckets().len() - rounds.len()).checked_sub(1)
+                && let Some(own) = is_final.remove(&bucket)
+            {
+                rounds.push((bucket, collect.submit(&exchange.gradients()[bucket], step, own)));
+            }
         })?;
         Ok((sums, rounds))
     }

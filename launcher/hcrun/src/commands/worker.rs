@@ -81,6 +81,7 @@ fn code(error: &WorkerError) -> &'static Code {
             FailureClass::Device => &codes::GPU_FAILED,
             _ => &codes::INTERNAL,
         },
+        WorkerError::Node(_) | WorkerError::Train(TrainFailure::Node(_)) => &codes::GPU_FAILED,
         WorkerError::Lane(_) => &codes::PORT_IN_USE,
         WorkerError::Form(FormError::Aborted { .. }) => &codes::COORDINATOR_LOST,
         WorkerError::Form(_) => &codes::LINK_FAILED,

@@ -33,7 +33,7 @@ pub(super) struct Start {
 
 /// What a worker on a GPU may know of the launcher's environment: where driver, compiler, libraries and cache are, and
 /// which GPUs it may see.
-const CUDA_VARIABLES: [&str; 12] = [
+const CUDA_VARIABLES: [&str; 13] = [
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_HOME",
@@ -41,6 +41,7 @@ const CUDA_VARIABLES: [&str; 12] = [
     "HCRUN_KERNELS",
     "HCRUN_NVRTC",
     "HCRUN_CUBLASLT",
+    "HCRUN_NCCL",
     "HCRUN_CACHE",
     "XDG_CACHE_HOME",
     "HOME",

@@ -345,6 +345,11 @@ impl Observer for Recorder<'_> {
                 let detail = format!("may hold {samples} training samples, evaluates {held_out}");
                 self.log("loaded", Some(slot), Some(detail));
             }
+            Event::NodeGroup { slots, library } => {
+                let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
+                let detail = format!("{} sum among themselves by {library}", slots.join(", "));
+                self.log("node-group", None, Some(detail));
+            }
             Event::Linked { slot, links } => {
                 self.worker_state(slot, "linked");
                 self.on_linked(slot, links);

@@ -1,7 +1,7 @@
 //! What each input changes: words of workers, ends of links and processes, the disk's answers, the user.
 
 use super::{Coordinator, Event, Exit, FailureKind, Outcome, Phase, WorkerState, commit, handover};
-use crate::control::{Build, FailureReport, Refusal, StepReport, ToCoordinator, ToWorker};
+use crate::control::{Build, FailureReport, NodeGroupOffer, Refusal, StepReport, ToCoordinator, ToWorker};
 use crate::ids::{NodeId, Rank, SlotId, Step, ZoneId};
 use crate::link::MAX_LANES;
 use crate::time::Time;
@@ -47,10 +47,11 @@ impl Coordinator {
             (WorkerState::Connected, ToCoordinator::Hello { build, node, cpu_features }) => {
                 self.on_hello(now, rank, build, node, cpu_features);
             }
-            (WorkerState::Welcome, ToCoordinator::Loaded { lanes, samples, held_out })
+            (WorkerState::Welcome, ToCoordinator::Loaded { lanes, samples, held_out, node_group })
                 if (1..=MAX_LANES).contains(&lanes.len()) =>
             {
                 self.workers[rank.index()].lanes = lanes;
+                self.workers[rank.index()].offer = node_group.filter(NodeGroupOffer::is_sound);
                 self.workers[rank.index()].state = WorkerState::Loaded;
                 self.event(Event::Loaded { slot: slot.clone(), samples, held_out });
             }

@@ -55,7 +55,12 @@ impl Coordinator {
             lanes: worker.lanes.clone(),
         };
         let members: Vec<_> = self.workers.iter().enumerate().map(address).collect();
-        self.tell_all(WorkerState::Loaded, &ToWorker::Form { generation, members });
+        let groups = self.node_groups();
+        for index in 0..self.workers.len() {
+            let nodes = self.node_groups_for(Rank::from_index(index), &groups);
+            let slot = self.settings.workers[index].slot.clone();
+            self.send(slot, ToWorker::Form { generation, members: members.clone(), nodes });
+        }
     }
 
     fn start(&mut self) {

@@ -1,8 +1,8 @@
 use super::hear::MAX_SKIPPED;
 use super::*;
 use crate::control::{
-    Activity, AssignedDevice, Assignment, Build, EvaluationSums, FailureClass, FailureReport,
-    PROTOCOL_VERSION, Refusal, SentBytes, StepReport, ToCoordinator,
+    Activity, AssignedDevice, Assignment, Build, EvaluationSums, FailureClass, FailureReport, NodeGroupId,
+    NodeGroupOffer, PROTOCOL_VERSION, Refusal, SentBytes, StepReport, ToCoordinator,
 };
 use crate::ids::{Generation, JobId};
 
@@ -86,7 +86,12 @@ fn training(workers: u16) -> Coordinator {
     }
     for index in 0..workers {
         let lanes = vec!["127.0.0.1:1".parse().unwrap()];
-        say(&mut coordinator, Time::ZERO, index, ToCoordinator::Loaded { lanes, samples: 1, held_out: 1 });
+        say(
+            &mut coordinator,
+            Time::ZERO,
+            index,
+            ToCoordinator::Loaded { lanes, samples: 1, held_out: 1, node_group: None },
+        );
     }
     let mut said = Vec::new();
     for index in 0..workers {
@@ -448,5 +453,53 @@ fn state_of_a_step_that_was_not_reported_or_is_stored_is_refused() {
     for mut coordinator in [early, late] {
         let failure = failure(run_out(&mut coordinator).1);
         assert_eq!((failure.kind, failure.slot), (FailureKind::Protocol, Some(slot(0))), "{}", failure.text);
+    }
+}
+
+/// Members of a group learn its first member's id, others nothing but that there is one.
+#[test]
+fn the_id_of_a_group_goes_to_its_members_alone() {
+    let mut coordinator = coordinator(3);
+    for index in 0..3u16 {
+        let gpu = AssignedDevice::Gpu { index: u32::from(index) };
+        coordinator.settings.workers[usize::from(index)].device = gpu;
+        coordinator.handle(Time::ZERO, Input::Connected { slot: slot(index), zone: zone() });
+        let node = NodeId::new(if index == 0 { "elsewhere" } else { "here" }).unwrap();
+        let hello = ToCoordinator::Hello { build: build(), node, cpu_features: String::new() };
+        say(&mut coordinator, Time::ZERO, index, hello);
+    }
+    let mut said = Vec::new();
+    for index in 0..3u16 {
+        let lanes = vec!["127.0.0.1:1".parse().unwrap()];
+        let id = NodeGroupId(vec![u8::try_from(index).unwrap(); 128]);
+        let node_group = Some(NodeGroupOffer { library: "NCCL 2.27.3".to_owned(), id });
+        let loaded = ToCoordinator::Loaded { lanes, samples: 1, held_out: 1, node_group };
+        said.extend(say(&mut coordinator, Time::ZERO, index, loaded));
+    }
+    let told = |index: u16| {
+        said.iter().find_map(|output| match output {
+            Output::Send { slot: to, message: ToWorker::Form { nodes, .. } } if *to == slot(index) => {
+                assert_eq!(nodes.groups, [[Rank(1), Rank(2)]]);
+                Some(nodes.id.clone())
+            }
+            _ => None,
+        })
+    };
+    let first = Some(NodeGroupId(vec![1; 128]));
+    assert_eq!([told(0), told(1), told(2)], [Some(None), Some(first.clone()), Some(first)]);
+    let event = Event::NodeGroup { slots: vec![slot(1), slot(2)], library: "NCCL 2.27.3".to_owned() };
+    assert!(said.contains(&Output::Event(event)));
+    assert!(!format!("{said:?}").contains("1, 1, 1"), "an id is never shown");
+}
+
+#[test]
+fn an_offer_that_nobody_could_read_is_none() {
+    let offer = |library: &str, bytes: usize| NodeGroupOffer {
+        library: library.to_owned(),
+        id: NodeGroupId(vec![0; bytes]),
+    };
+    assert!(offer("NCCL 2.27.3", 128).is_sound());
+    for (library, bytes) in [("", 128), ("a\nb", 128), ("NCCL", 257), (&*"x".repeat(65), 1)] {
+        assert!(!offer(library, bytes).is_sound(), "{library} {bytes}");
     }
 }

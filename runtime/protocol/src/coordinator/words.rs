@@ -101,6 +101,11 @@ pub enum Event {
         samples: u64,
         held_out: u64,
     },
+    /// These workers of a node sum among themselves.
+    NodeGroup {
+        slots: Vec<SlotId>,
+        library: String,
+    },
     Linked {
         slot: SlotId,
         links: Vec<LinkReport>,

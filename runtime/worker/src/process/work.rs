@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hcrun_engine::trainer::Trainer;
@@ -13,8 +14,9 @@ use hcrun_protocol::control::{Activity, Assignment, LinkReport, MemberAddress, T
 use hcrun_protocol::member::{Command, End};
 use hcrun_protocol::{Generation, Rank, Step};
 
-use super::prepare::{Prepared, prepare};
+use super::prepare::{PrepareError, Prepared, prepare};
 use super::{Leaving, WorkerError, WorkerSettings};
+use crate::node::{NodeGroup, Offered};
 use crate::session::{Order, Session};
 use crate::train::{TrainFailure, Training};
 
@@ -30,6 +32,7 @@ pub(super) fn work(
     bundle: &JoinBundle,
     session: &Session,
     leaving: &Leaving,
+    nccl_is_local: bool,
 ) -> Result<(), WorkerError> {
     let assignment = match session.order()? {
         Order::Command(Command::Load(assignment)) => assignment,
@@ -38,9 +41,10 @@ pub(super) fn work(
     let progress = session.progress();
     progress.enter(Activity::Preparing);
     let slot = bundle.slot.to_string();
-    let prepared =
+    let mut prepared =
         prepare(&assignment, (&slot, &bundle.zone), &bundle.coordinator_zone, &settings.locations, progress)?;
     session.state_limit().set(prepared.arena_elems);
+    let offered = if nccl_is_local { Offered::new(&prepared.job, &assignment) } else { None };
 
     let lane_settings = LaneSettings {
         lanes: usize::from(prepared.job.exchange.lanes),
@@ -49,7 +53,8 @@ pub(super) fn work(
         emulation: None,
     };
     let (lane, lanes) = listen(settings, bundle, session, &assignment, &lane_settings)?;
-    leaving.abort_by(lane.aborter());
+    let aborter = lane.aborter();
+    leaving.abort_by(move |cause| aborter.abort(cause));
     let (samples, held_out) = (prepared.samples, prepared.held_out);
     tracing::info!(
         rank = assignment.rank.0,
@@ -59,14 +64,27 @@ pub(super) fn work(
         held_out,
         "loaded"
     );
-    session.say(ToCoordinator::Loaded { lanes, samples, held_out });
+    let node_group = offered.as_ref().map(Offered::offer);
+    session.say(ToCoordinator::Loaded { lanes, samples, held_out, node_group });
 
-    let (generation, members) = match session.order()? {
-        Order::Command(Command::Form { generation, members }) => (generation, members),
+    let (generation, members, nodes) = match session.order()? {
+        Order::Command(Command::Form { generation, members, nodes }) => (generation, members, nodes),
         other => return Err(unexpected(&other)),
     };
     let spec = form_spec(&assignment, &prepared, generation, &members);
-    let group: Group<AnyBuffers> = lane.form(spec)?;
+    let group: Arc<Group<AnyBuffers>> = Arc::new(lane.form(spec)?);
+    // Groups that reach over a border are refused here.
+    prepared.exchange = prepared.exchange.with_node_groups(&nodes.groups).map_err(PrepareError::from)?;
+    let node = match offered {
+        Some(offered) => offered.join(assignment.rank, &nodes)?,
+        None if nodes.groups.iter().any(|ranks| ranks.contains(&assignment.rank)) => {
+            return Err(End::Protocol { what: "a node group without an offer".to_owned() }.into());
+        }
+        None => None,
+    };
+    if let Some(node) = &node {
+        leaving.abort_by(node.aborter());
+    }
     tracing::info!(links = group.link_reports().len(), "linked to the other workers");
     session.say(ToCoordinator::Linked { links: link_reports(&group) });
 
@@ -74,12 +92,16 @@ pub(super) fn work(
         Order::Start { step, state } => (step, state),
         other => return Err(unexpected(&other)),
     };
-    let trained = train(session, &assignment, &group, prepared, generation, start, state);
+    let trained = train(session, &assignment, (&group, node.as_ref()), prepared, generation, start, state);
     let ended = trained.and_then(|()| Ok(wait_for_release(session)?));
     match &ended {
         Ok(()) => {
             leaving.release();
-            group.close();
+            if let Some(node) = node {
+                node.finish();
+            }
+            // Closes the links: the node's thread has let go of them.
+            drop(group);
         }
         // Before the links close: peers would name this worker as lost.
         Err(error) => error.tell(session, bundle),
@@ -90,7 +112,7 @@ pub(super) fn work(
 fn train(
     session: &Session,
     assignment: &Assignment,
-    group: &Group<AnyBuffers>,
+    (group, node): (&Arc<Group<AnyBuffers>>, Option<&NodeGroup>),
     prepared: Prepared,
     generation: Generation,
     start: Step,
@@ -113,6 +135,7 @@ fn train(
         exchange: &exchange,
         batches: &batches,
         group,
+        node,
         session,
         trainer,
         hands_state: in_checkpoint_zone(me),

@@ -7,12 +7,16 @@ use hcrun_protocol::exchange::ExchangeError;
 use hcrun_protocol::member::End;
 use hcrun_protocol::{Step, ZoneId, error_chain};
 
+use crate::node::NodeError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum TrainFailure {
     #[error(transparent)]
     Ended(#[from] End),
     #[error(transparent)]
     Round(#[from] RoundError),
+    #[error("cannot sum with the other GPUs of this node; `exchange.nccl = false` does without")]
+    Node(#[from] NodeError),
     #[error(transparent)]
     Trainer(#[from] TrainerError),
     #[error("the statistics cannot be exchanged")]
@@ -50,7 +54,9 @@ impl TrainFailure {
             TrainFailure::Trainer(TrainerError::State(_) | TrainerError::Parameters { .. }) => {
                 report(FailureClass::Data, error_chain(self))
             }
-            TrainFailure::Trainer(TrainerError::Device(_)) => report(FailureClass::Device, error_chain(self)),
+            TrainFailure::Node(_) | TrainFailure::Trainer(TrainerError::Device(_)) => {
+                report(FailureClass::Device, error_chain(self))
+            }
             TrainFailure::Trainer(_) | TrainFailure::Exchange(_) | TrainFailure::Order { .. } => {
                 report(FailureClass::Internal, error_chain(self))
             }

@@ -1,0 +1,75 @@
+//! What a worker needs to sum with others of its node, found while it prepares.
+
+use std::time::Duration;
+
+use hcrun_kernels::cuda::{CudaStream, probe};
+use hcrun_kernels::nccl::{self, Nccl, UniqueId};
+use hcrun_protocol::Rank;
+use hcrun_protocol::control::{AssignedDevice, Assignment, NodeGroupId, NodeGroupOffer, NodeGroups};
+use hcrun_protocol::job::{Algorithm, Job};
+
+use super::{NodeError, NodeGroup};
+
+/// NCCL is here, and the coordinator is told so.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    nccl: Nccl,
+    gpu: u32,
+    offer: NodeGroupOffer,
+}
+
+impl Offered {
+    /// None where nobody could be summed with, and where NCCL cannot be used: the links do the same.
+    pub(crate) fn new(job: &Job, assignment: &Assignment) -> Option<Offered> {
+        let me = &assignment.workers[assignment.rank.index()];
+        let AssignedDevice::Gpu { index: gpu } = me.device else { return None };
+        let could_join = assignment.workers.iter().any(|worker| {
+            let other = matches!(worker.device, AssignedDevice::Gpu { index } if index != gpu);
+            worker.zone == me.zone && other
+        });
+        if !could_join || !job.exchange.nccl || job.exchange.algorithm != Algorithm::Zoned {
+            return None;
+        }
+        let nccl = match nccl::find() {
+            Ok(nccl) => nccl,
+            Err(reason) => {
+                tracing::info!(%reason, "the GPUs of this node exchange over links");
+                return None;
+            }
+        };
+        match UniqueId::new(&nccl, ANSWERS_WITHIN) {
+            Ok(id) => {
+                let library = format!("NCCL {}", nccl.version());
+                let offer = NodeGroupOffer { library, id: NodeGroupId(id.as_bytes().to_vec()) };
+                Some(Offered { nccl, gpu, offer })
+            }
+            Err(reason) => {
+                tracing::warn!(%reason, "NCCL makes no id: the GPUs of this node exchange over links");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn offer(&self) -> NodeGroupOffer {
+        self.offer.clone()
+    }
+
+    /// Meets the group that the coordinator has formed, if this worker is of one. All of it do so now.
+    ///
+    /// # Errors
+    /// If not all come, or the device or NCCL fails.
+    pub(crate) fn join(self, me: Rank, nodes: &NodeGroups) -> Result<Option<NodeGroup>, NodeError> {
+        let Some(ranks) = nodes.groups.iter().find(|ranks| ranks.contains(&me)) else { return Ok(None) };
+        let id = nodes.id.as_ref().and_then(|id| <[u8; UniqueId::BYTES]>::try_from(&*id.0).ok());
+        let id = UniqueId::from_bytes(id.ok_or(NodeError::NoId)?);
+        let stream = CudaStream::open(&probe()?, self.gpu)?;
+        tracing::info!(ranks = ?ranks, library = self.offer.library, "meeting the other GPUs of this node");
+        let group = nccl::Group::join(&self.nccl, Box::new(stream), &id, ranks, me, MEETS_WITHIN)?;
+        Ok(Some(NodeGroup::new(group)?))
+    }
+}
+
+/// For an id: NCCL opens a socket.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// For all to come and NCCL to look at the machine, which takes seconds where there are many GPUs.
+const MEETS_WITHIN: Duration = Duration::from_secs(120);
