@@ -7,8 +7,11 @@ use hcrun_emulator::LIBRARIES;
 use hcrun_engine::checkpoint;
 use hcrun_tests::{Command, Job, Lab, Run, lab};
 
+#[path = "../../kernels/tests/nccl/fake.rs"]
+mod fake_nccl;
 #[path = "../../kernels/tests/cuda/folder.rs"]
 mod folder;
+mod nccl;
 
 use folder::Folder;
 
@@ -48,6 +51,7 @@ impl Scene {
             .env("HCRUN_NVRTC", &path("libnvrtc.so.12"))
             .env("HCRUN_CACHE", &path("cache"))
             .env("HCRUN_CUBLASLT", "none")
+            .env("HCRUN_NCCL", "/none")
     }
 
     fn run(&self, processors: u32, gpus: u32, settings: &[&str]) -> Command {

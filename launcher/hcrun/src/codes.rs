@@ -207,8 +207,8 @@ codes! {
         "use the version of hcrun that wrote it, or a newer one";
     SETTING_FIXED "HC2017" Usage
         "a setting may not change on resume",
-        "Steps, intervals, learning rate and worker counts may change between a run and its continuation; anything \
-         else would make it another training.",
+        "Steps, intervals, learning rate, worker counts and whether GPUs sum by NCCL may change between a run and its \
+         continuation; anything else would make it another training.",
         "leave the key as it was, or start a new run";
     WOULD_OVERWRITE "HC2018" Usage
         "a file is already there",
@@ -395,9 +395,10 @@ codes! {
     GPU_FAILED "HC8008" Infrastructure
         "a GPU cannot be used, or failed",
         "The pool's `device` says that its workers compute on GPUs. The worker named could not open its own, found no machine \
-         code or memory for the model, or the GPU stopped answering; the driver's words are shown. All workers were stopped; \
-         the last checkpoint is kept.",
-        "run `hcrun doctor` on that node; for memory, lower train.batch or raise train.accumulation; `device = \"cpu\"` in the pool trains without GPUs";
+         code or memory for the model, could not sum with the other GPUs of its node by NCCL, or the GPU stopped answering; \
+         the driver's or NCCL's words are shown. All workers were stopped; the last checkpoint is kept.",
+        "run `hcrun doctor` on that node; for memory, lower train.batch or raise train.accumulation; for NCCL, \
+         `exchange.nccl = false`; `device = \"cpu\"` in the pool trains without GPUs";
 
     INTERRUPTED "HC9001" Interrupted
         "interrupted",

@@ -20,12 +20,13 @@ use crate::run;
 use crate::run_dir::{RunDir, files};
 
 /// Keys that may differ between a run and its continuation; a trailing dot means all keys below.
-const MAY_CHANGE: [&str; 6] = [
+const MAY_CHANGE: [&str; 7] = [
     "train.steps",
     "train.evaluate_every",
     "train.checkpoint_every",
     "train.learning_rate",
     "train.final_learning_rate",
+    "exchange.nccl",
     "workers.",
 ];
 

@@ -348,6 +348,7 @@ impl Observer for Recorder<'_> {
             Event::NodeGroup { slots, library } => {
                 let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
                 let detail = format!("{} sum among themselves by {library}", slots.join(", "));
+                self.progress.event(&detail);
                 self.log("node-group", None, Some(detail));
             }
             Event::Linked { slot, links } => {

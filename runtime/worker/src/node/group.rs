@@ -13,8 +13,10 @@ use hcrun_kernels::nccl::{self, Abort, Owned};
 
 /// Liveness is judged by heartbeats and links; this only bounds a wait that both of them miss.
 const OPERATION_WITHIN: Duration = Duration::from_secs(600);
-/// For NCCL to come back from an abort, and for all to end together.
-const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// For NCCL to come back from an abort.
+const ABORTS_WITHIN: Duration = Duration::from_secs(5);
+/// For all to end together: some may still hand over their state.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// This worker's end of the group of its node.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl NodeGroup {
         let abort = self.abort.clone();
         move |cause| {
             let (abort, cause) = (abort.clone(), cause.to_owned());
-            std::thread::spawn(move || drop(abort.abort(&cause, ENDS_WITHIN)));
+            std::thread::spawn(move || drop(abort.abort(&cause, ABORTS_WITHIN)));
         }
     }
 
@@ -106,7 +108,7 @@ impl NodeGroup {
     pub(crate) fn finish(self) {
         let NodeGroup { orders, thread, .. } = self;
         drop(orders);
-        // Everything was trained and stored: a group that does not end does not matter any more.
+        // All was trained: a group that does not end as it should does not matter any more.
         let ended = thread.join().map_err(|_| NodeError::Gone);
         if let Err(error) = ended.and_then(|group| Ok(group.finish(ENDS_WITHIN)?)) {
             tracing::warn!(%error, "NCCL has not ended as it should");

@@ -92,15 +92,12 @@ pub(super) fn work(
         Order::Start { step, state } => (step, state),
         other => return Err(unexpected(&other)),
     };
-    let trained = train(session, &assignment, (&group, node.as_ref()), prepared, generation, start, state);
+    let trained = train(session, &assignment, (&group, node), prepared, generation, start, state);
     let ended = trained.and_then(|()| Ok(wait_for_release(session)?));
     match &ended {
         Ok(()) => {
             leaving.release();
-            if let Some(node) = node {
-                node.finish();
-            }
-            // Closes the links: the node's thread has let go of them.
+            // The node's thread has let go of it: this closes the links.
             drop(group);
         }
         // Before the links close: peers would name this worker as lost.
@@ -112,7 +109,7 @@ pub(super) fn work(
 fn train(
     session: &Session,
     assignment: &Assignment,
-    (group, node): (&Arc<Group<AnyBuffers>>, Option<&NodeGroup>),
+    (group, node): (&Arc<Group<AnyBuffers>>, Option<NodeGroup>),
     prepared: Prepared,
     generation: Generation,
     start: Step,
@@ -135,7 +132,7 @@ fn train(
         exchange: &exchange,
         batches: &batches,
         group,
-        node,
+        node: node.as_ref(),
         session,
         trainer,
         hands_state: in_checkpoint_zone(me),
@@ -146,6 +143,9 @@ fn train(
     let finished = training.run(start)?;
     let sent = training.sent();
     let (steps, stopped, samples) = (finished.steps, finished.stopped, finished.samples);
+    if let Some(node) = node {
+        node.finish();
+    }
     tracing::info!(steps, stopped, samples, "finished");
     session.say(ToCoordinator::Finished { steps, stopped, sent, samples });
     session.progress().enter(Activity::Waiting);
