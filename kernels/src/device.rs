@@ -4,6 +4,7 @@
 //! and gives each kernel a struct with a field a parameter, so that arguments are named and typed.
 
 mod host_buffer;
+mod meter;
 mod products;
 
 use std::any::Any;
@@ -13,6 +14,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 pub use self::host_buffer::{HostBuffer, HostMemory, Ticket, Tickets};
+pub use self::meter::{MemoryUse, Meter, Metered};
 pub use self::products::{Factor, Lies, Out, Product, Products};
 
 /// Runs kernels in the order they are launched.
@@ -102,6 +104,9 @@ pub trait Device: Send {
     /// # Errors
     /// If the device does not answer.
     fn beside(&self) -> Result<Box<dyn Device>, DeviceError>;
+
+    /// What was allocated and not given back, here and beside.
+    fn memory_use(&self) -> MemoryUse;
 
     /// Its library of matrix products, if it has one. [`crate::device_linear`] asks it; others launch through that.
     fn products(&self) -> Option<&dyn Products> {

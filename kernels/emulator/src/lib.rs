@@ -13,7 +13,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hcrun_kernels::device::{
-    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Launch, Ticket, Tickets,
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Launch, MemoryUse, Meter, Metered,
+    Ticket, Tickets,
 };
 
 mod memory;
@@ -37,6 +38,7 @@ pub struct Emulator {
     mutant: &'static str,
     last_blocks: Option<u32>,
     memory: Arc<Memory>,
+    meter: Meter,
     tickets: Tickets,
 }
 
@@ -76,8 +78,11 @@ impl Device for Emulator {
     fn allocate(&self, bytes: usize) -> Result<DeviceBuffer, DeviceError> {
         let address = self.memory.allocate(bytes);
         let address = address.ok_or_else(|| DeviceError::OutOfMemory { device: self.name(), bytes })?;
-        let owner: Box<dyn Any + Send + Sync> =
-            Box::new(Allocation { memory: Arc::clone(&self.memory), address });
+        let owner: Box<dyn Any + Send + Sync> = Box::new(Allocation {
+            memory: Arc::clone(&self.memory),
+            address,
+            _metered: self.meter.device(bytes),
+        });
         Ok(DeviceBuffer::new(address, bytes, owner))
     }
 
@@ -92,7 +97,8 @@ impl Device for Emulator {
     }
 
     fn allocate_host(&self, bytes: usize) -> Result<HostBuffer, DeviceError> {
-        let memory = Words { words: vec![u64::MAX; bytes.div_ceil(8)], bytes };
+        let words = vec![u64::MAX; bytes.div_ceil(8)];
+        let memory = Words { words, bytes, _metered: self.meter.host(bytes) };
         Ok(HostBuffer::new(Box::new(memory), &self.tickets))
     }
 
@@ -160,11 +166,16 @@ impl Device for Emulator {
         Ok(())
     }
 
+    fn memory_use(&self) -> MemoryUse {
+        self.meter.in_use()
+    }
+
     fn beside(&self) -> Result<Box<dyn Device>, DeviceError> {
         Ok(Box::new(Emulator {
             seed: self.seed.wrapping_add(1),
             mutant: self.mutant,
             memory: Arc::clone(&self.memory),
+            meter: self.meter.clone(),
             ..Emulator::default()
         }))
     }
@@ -173,6 +184,7 @@ impl Device for Emulator {
 struct Words {
     words: Vec<u64>,
     bytes: usize,
+    _metered: Metered,
 }
 
 impl HostMemory for Words {
@@ -192,6 +204,7 @@ impl HostMemory for Words {
 struct Allocation {
     memory: Arc<Memory>,
     address: u64,
+    _metered: Metered,
 }
 
 impl Drop for Allocation {

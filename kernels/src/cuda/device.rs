@@ -24,14 +24,15 @@ use super::probe::{Card, Driver, DriverVersion};
 use super::refusal::{LoadError, refusal};
 use crate::cublaslt::CublasLtUnavailable;
 use crate::device::{
-    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, Products, Ticket,
-    Tickets,
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, MemoryUse, Meter,
+    Metered, Products, Ticket, Tickets,
 };
 use products::CublasLtOnDevice;
 
 /// A card with the code of its kernels.
 pub struct CudaDevice {
     session: Arc<Session>,
+    meter: Meter,
     code: Arc<Code>,
     modules: RefCell<BTreeMap<&'static str, LoadedModule>>,
     functions: RefCell<BTreeMap<&'static str, Function>>,
@@ -55,12 +56,13 @@ impl CudaDevice {
     pub fn open(driver: &Driver, index: u32, code: Code) -> Result<CudaDevice, OpenError> {
         let open = || Session::open(Arc::clone(driver.api()), driver.version(), driver.card(index)?);
         let session = open().map_err(|cause| OpenError { index, cause })?;
-        Ok(CudaDevice::with(session, Arc::new(code)))
+        Ok(CudaDevice::with(session, Meter::default(), Arc::new(code)))
     }
 
-    fn with(session: Session, code: Arc<Code>) -> CudaDevice {
+    fn with(session: Session, meter: Meter, code: Arc<Code>) -> CudaDevice {
         CudaDevice {
             session: Arc::new(session),
+            meter,
             code,
             modules: RefCell::default(),
             functions: RefCell::default(),
@@ -185,7 +187,8 @@ impl Device for CudaDevice {
             OUT_OF_MEMORY => Err(DeviceError::OutOfMemory { device: self.name(), bytes }),
             status => {
                 self.checked("cuMemAlloc", status)?;
-                let owner = Allocation { session: Arc::clone(session), address };
+                let metered = self.meter.device(bytes);
+                let owner = Allocation { session: Arc::clone(session), address, _metered: metered };
                 Ok(DeviceBuffer::new(address, bytes, Box::new(owner)))
             }
         }
@@ -227,7 +230,8 @@ impl Device for CudaDevice {
             }
             status => {
                 self.checked("cuMemHostAlloc", status)?;
-                let pinned = Pinned { session: Arc::clone(session), memory: memory.cast(), bytes };
+                let (session, metered) = (Arc::clone(session), self.meter.host(bytes));
+                let pinned = Pinned { session, memory: memory.cast(), bytes, _metered: metered };
                 Ok(HostBuffer::new(Box::new(pinned), &self.tickets))
             }
         }
@@ -361,7 +365,11 @@ impl Device for CudaDevice {
     fn beside(&self) -> Result<Box<dyn Device>, DeviceError> {
         let Session { api, driver, card, .. } = &*self.session;
         let session = Session::open(Arc::clone(api), *driver, card.clone())?;
-        Ok(Box::new(CudaDevice::with(session, Arc::clone(&self.code))))
+        Ok(Box::new(CudaDevice::with(session, self.meter.clone(), Arc::clone(&self.code))))
+    }
+
+    fn memory_use(&self) -> MemoryUse {
+        self.meter.in_use()
     }
 
     fn products(&self) -> Option<&dyn Products> {
@@ -447,6 +455,7 @@ impl Drop for Session {
 struct Allocation {
     session: Arc<Session>,
     address: DevicePointer,
+    _metered: Metered,
 }
 
 impl Drop for Allocation {
@@ -463,6 +472,7 @@ struct Pinned {
     session: Arc<Session>,
     memory: *mut u8,
     bytes: usize,
+    _metered: Metered,
 }
 
 // SAFETY: nobody else has its memory, and the driver gives it back on any thread.

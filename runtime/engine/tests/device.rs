@@ -15,7 +15,8 @@ use hcrun_engine::device::DeviceModel;
 use hcrun_engine::model::Model;
 use hcrun_engine::optimizer::{Optimizer, StepScalars};
 use hcrun_engine::spec::{DataShape, ModelSpec};
-use hcrun_kernels::device::{Device, DeviceBuffer, DeviceError, HostBuffer, Launch, Ticket};
+use hcrun_kernels::device::{Device, DeviceBuffer, DeviceError, HostBuffer, Launch, MemoryUse, Ticket};
+use hcrun_kernels::device_buffers::{STAGING_BYTES, Staging};
 use hcrun_kernels::digest::digest;
 use hcrun_protocol::Prng;
 use hcrun_protocol::job::{self, Matmul, Train};
@@ -401,6 +402,10 @@ impl Device for Watched {
         self.device.start_read(from, offset, to, range)
     }
 
+    fn memory_use(&self) -> MemoryUse {
+        self.device.memory_use()
+    }
+
     fn mark(&self) -> Result<Ticket, DeviceError> {
         self.note("mark");
         self.device.mark()
@@ -471,6 +476,35 @@ fn a_pass_waits_for_nothing_but_its_results_and_allocates_nothing() {
     // Parts become final while the way back goes on.
     let first_mark = calls.iter().position(|call| *call == "mark").unwrap();
     assert!(calls[first_mark..].iter().filter(|call| **call == "launch").count() > 20);
+}
+
+/// All that a model has of a device it has after its first step, and gives back when it is dropped.
+#[test]
+fn memory_of_a_model_does_not_grow_and_is_given_back() {
+    let spec = gpt();
+    let (parameters, train) = (spec.init(1), train(job::Optimizer::Adamw));
+    let device: Rc<dyn Device> = Rc::new(Emulator::new(1));
+    let staging = Staging::new(&*device).unwrap();
+    let own = STAGING_BYTES;
+    assert_eq!(device.memory_use(), MemoryUse { device: own, host: own });
+    let mut model =
+        DeviceModel::new(Rc::clone(&device), spec.clone(), &train, 4, whole(&spec), &parameters).unwrap();
+    let mut used = Vec::new();
+    for step in 0..3 {
+        let text = Text::of_step(step);
+        let sums = model.forward_backward(&text.batches(), &mut |_| {}).unwrap();
+        model.evaluate(text.batches().pop().unwrap()).unwrap();
+        model.update(&scalars(&train, &gradient_of(&model), sums.weight, step as u64)).unwrap();
+        model.advance().unwrap();
+        used.push(device.memory_use());
+    }
+    assert!(used.windows(2).all(|pair| pair[0] == pair[1]), "{used:?}");
+    // As docs/gpu.md says: 14 bytes a parameter and, of AdamW, 8 for its state, before any value.
+    assert!(used[0].device > own + 22 * spec.arena_elems(), "{used:?}");
+    drop(model);
+    assert_eq!(device.memory_use(), MemoryUse { device: own, host: own });
+    drop(staging);
+    assert_eq!(device.memory_use(), MemoryUse::default());
 }
 
 #[test]

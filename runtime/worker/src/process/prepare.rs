@@ -1,10 +1,13 @@
 //! From an assignment to a trainer: everything is checked again by the one who would do the wrong.
 
+use std::rc::Rc;
+
 use hcrun_engine::data::schema::SchemaError;
 use hcrun_engine::data::shard_file::{self, ShardFileError};
 use hcrun_engine::data::{DataError, Dataset, Schema};
 use hcrun_engine::spec::{DataShape, ModelSpec, SpecError};
 use hcrun_engine::trainer::{ModelTrainer, TrainerError};
+use hcrun_kernels::device::Device;
 use hcrun_protocol::batch::{BatchError, BatchPlan, ClassSize, even_part};
 use hcrun_protocol::cluster::{Cluster, MAX_WORKERS, Network, Trust, Zone};
 use hcrun_protocol::control::{AssignedDevice, Assignment, FailureClass};
@@ -26,6 +29,8 @@ pub(super) struct Prepared {
     pub(super) exchange: ExchangePlan,
     pub(super) batches: BatchPlan,
     pub(super) trainer: ModelTrainer,
+    /// None on the CPU.
+    pub(super) device: Option<Rc<dyn Device>>,
     pub(super) floors: Floors,
     pub(super) arena_elems: usize,
     pub(super) samples: u64,
@@ -172,8 +177,17 @@ pub(super) fn prepare(
         AssignedDevice::Gpu { index } => Some(gpu::open(index)?),
     };
     let buckets = exchange.buckets();
-    let mut trainer =
-        ModelTrainer::new(&job, spec, me, batches.clone(), held_out, dataset, buckets, updated, device)?;
+    let mut trainer = ModelTrainer::new(
+        &job,
+        spec,
+        me,
+        batches.clone(),
+        held_out,
+        dataset,
+        buckets,
+        updated,
+        device.clone(),
+    )?;
     let ticking = progress.clone();
     trainer.set_on_progress(move || ticking.tick());
     if !assignment.statistics_json.is_empty() {
@@ -187,6 +201,7 @@ pub(super) fn prepare(
         exchange,
         batches,
         trainer,
+        device,
         floors,
         arena_elems,
         samples,

@@ -115,7 +115,7 @@ fn train(
     start: Step,
     state: Vec<(String, Vec<f32>)>,
 ) -> Result<(), WorkerError> {
-    let Prepared { job, zones, exchange, batches, mut trainer, floors, .. } = prepared;
+    let Prepared { job, zones, exchange, batches, mut trainer, device, floors, .. } = prepared;
     if !state.is_empty() {
         trainer.restore(&state).map_err(TrainFailure::from)?;
     }
@@ -147,6 +147,9 @@ fn train(
         node.finish();
     }
     tracing::info!(steps, stopped, samples, "finished");
+    if let Some(device) = device {
+        tracing::info!(memory = %device.memory_use(), "allocated");
+    }
     session.say(ToCoordinator::Finished { steps, stopped, sent, samples });
     session.progress().enter(Activity::Waiting);
     Ok(())
