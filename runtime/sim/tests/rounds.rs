@@ -18,7 +18,8 @@ const DEADLINE: Span = Span::from_secs(30);
 
 struct Scenario {
     schedule: Schedule,
-    contributions: Vec<Vec<f32>>,
+    /// What each rank's program begins with: of ranks that sum among themselves, their sum where they hold it.
+    given: Vec<Vec<f32>>,
     world: World<Worker>,
     starts: Vec<Time>,
 }
@@ -47,8 +48,13 @@ impl Scenario {
         let elems = pick(&mut prng, 400);
         let segment_elems = 1 + pick(&mut prng, 60);
         let align = 1 + pick(&mut prng, 9);
-        let shape =
-            Shape { zones, elems, align, segment_elems, algorithm, codec: Codec::None, nodes: Vec::new() };
+        let mut nodes = Vec::new();
+        if algorithm == Algorithm::Zoned && pick(&mut prng, 3) == 0 {
+            let ranks = |zone: &Vec<Rank>| zone.iter().copied().filter(|_| prng.below(4) > 0).collect();
+            nodes = zones.iter().map(ranks).collect::<Vec<Vec<Rank>>>();
+            nodes.retain(|ranks| ranks.len() > 1);
+        }
+        let shape = Shape { zones, elems, align, segment_elems, algorithm, codec: Codec::None, nodes };
         let schedule = Schedule::build(collective, &shape).unwrap();
 
         let contribution = |rank: u16| {
@@ -56,18 +62,20 @@ impl Scenario {
             (0..elems).map(|_| prng.below(1 << 24) as f32 - 8e6).collect::<Vec<f32>>()
         };
         let contributions: Vec<Vec<f32>> = (0..ranks).map(contribution).collect();
+        let given: Vec<Vec<f32>> =
+            (0..usize::from(ranks)).map(|rank| given(&schedule, &contributions, rank)).collect();
         let starts: Vec<Time> = (0..ranks).map(|_| Time(prng.below(50_000))).collect();
         let worker = |rank: usize| {
             let program = schedule.program(Rank::from_index(rank)).unwrap().clone();
             let id = RoundId { generation: Generation(1), attempt: 0, step: Step(seed), tag: 0 };
             let backward = backward(&mut Prng::keyed(&[seed, 3, rank as u64]), starts[rank], elems);
-            Worker::new(program, id, DEADLINE, contributions[rank].clone(), backward)
+            Worker::new(program, id, DEADLINE, given[rank].clone(), backward)
         };
         let workers = (0..usize::from(ranks)).map(worker).collect();
         let link = |from, to| random_link(&mut Prng::keyed(&[seed, 4, from as u64, to as u64]));
         let mut world = World::new(seed, workers, link);
         starts.iter().enumerate().for_each(|(node, at)| world.start(node, *at));
-        Scenario { schedule, contributions, world, starts }
+        Scenario { schedule, given, world, starts }
     }
 
     /// What an owner must hold for each element: the sum in the stated order.
@@ -77,13 +85,14 @@ impl Scenario {
             let owns = |rank: &Rank| self.schedule.owned(*rank).iter().any(|range| range.contains(&element));
             zone.iter().position(owns).unwrap()
         };
-        let value = |rank: Rank| self.contributions[rank.index()][element];
+        let value = |rank: Rank| self.given[rank.index()][element];
         if self.schedule.collective() == Collective::Gather {
             return value(zones[zone][owner(&zones[zone])]);
         }
         let zone_sum = |zone: &Vec<Rank>| {
             let mut order = zone.clone();
             order.rotate_left(owner(zone) + 1);
+            order.retain(|rank| value(*rank).is_finite());
             order[1..].iter().fold(value(order[0]), |sum, rank| sum + value(*rank))
         };
         zones.iter().map(zone_sum).reduce(|total, sum| total + sum).unwrap()
@@ -93,8 +102,10 @@ impl Scenario {
     fn check_result(&self, rank: Rank) {
         let worker = &self.world.nodes()[rank.index()];
         let whole = std::iter::once(0..self.schedule.elems()).collect();
-        let ranges = match self.schedule.collective() {
-            Collective::ReduceScatter => self.schedule.owned(rank).to_vec(),
+        let ranges = match (self.schedule.collective(), self.schedule.node_group(rank)) {
+            (Collective::ReduceScatter, _) => self.schedule.owned(rank).to_vec(),
+            // The rest is handed out by others of its node.
+            (_, Some(node)) => node.held[&rank].clone(),
             _ => whole,
         };
         let zone = self.schedule.zone_of(rank).unwrap();
@@ -104,6 +115,19 @@ impl Scenario {
             assert_eq!(worker.memory().bits(range), expected, "{rank}");
         }
     }
+}
+
+/// A rank's own values, or the sum of its node where it holds that, and NaN where another does.
+fn given(schedule: &Schedule, contributions: &[Vec<f32>], rank: usize) -> Vec<f32> {
+    let me = Rank::from_index(rank);
+    let Some(node) = schedule.node_group(me).filter(|_| schedule.collective() != Collective::Gather) else {
+        return contributions[rank].clone();
+    };
+    let mut given = vec![f32::NAN; schedule.elems()];
+    for element in node.held[&me].iter().cloned().flatten() {
+        given[element] = node.ranks.iter().map(|rank| contributions[rank.index()][element]).sum();
+    }
+    given
 }
 
 /// Backward finishes in reverse order, in a few uneven parts.

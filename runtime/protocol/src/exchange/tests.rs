@@ -118,3 +118,24 @@ fn a_zone_with_too_few_workers_is_refused() {
     );
     assert!(ExchangePlan::new(&job(true, 2), &zones(&[1]), &profile(5_000)).is_ok());
 }
+
+#[test]
+fn node_groups_change_neither_updates_nor_tags_nor_bytes_at_a_border() {
+    let nodes = [vec![Rank(0), Rank(2)], vec![Rank(3), Rank(4)]];
+    for sharded in [true, false] {
+        let plan = ExchangePlan::new(&job(sharded, 2), &zones(&[3, 2]), &profile(50_000)).unwrap();
+        let grouped = plan.clone().with_node_groups(&nodes).unwrap();
+        assert_eq!(grouped.bytes_per_step(), plan.bytes_per_step());
+        for rank in (0..5).map(Rank) {
+            assert_eq!(grouped.updated(rank), plan.updated(rank));
+        }
+        for (grouped, plain) in grouped.step_rounds().zip(plan.step_rounds()) {
+            assert_eq!((grouped.tag, grouped.kind), (plain.tag, plain.kind));
+            let is_bucket = matches!(plain.kind, RoundKind::Gradient { .. } | RoundKind::Parameters { .. });
+            assert_eq!(grouped.schedule.node_group(Rank(0)).is_some(), is_bucket);
+        }
+        assert_eq!(plan.clone().with_node_groups(&[]).unwrap(), plan);
+        let over_a_border = plan.with_node_groups(&[vec![Rank(2), Rank(3)]]);
+        assert!(matches!(over_a_border, Err(ExchangeError::Schedule { .. })), "{over_a_border:?}");
+    }
+}
