@@ -9,6 +9,7 @@ mod arenas;
 mod inputs;
 mod passes;
 mod results;
+mod sharing;
 mod update;
 mod values;
 

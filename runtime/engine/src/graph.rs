@@ -263,6 +263,32 @@ impl Graph {
 }
 
 impl Operation {
+    /// Values that it reads, to whose gradients its way back contributes.
+    pub(crate) fn inputs(&self) -> Vec<Value> {
+        match self {
+            Operation::Embedding(_) => Vec::new(),
+            Operation::LayerNorm(op) => vec![op.x],
+            Operation::Linear(op) => vec![op.x],
+            Operation::Attention(op) => vec![op.qkv],
+            Operation::Activation(op) => vec![op.x],
+            Operation::Residual(op) => op.terms.to_vec(),
+            Operation::Loss(op) => vec![op.predictions],
+        }
+    }
+
+    /// The value whose gradient its way back reads.
+    pub(crate) fn output(&self) -> Option<Value> {
+        match self {
+            Operation::Embedding(op) => Some(op.y),
+            Operation::LayerNorm(op) => Some(op.y),
+            Operation::Linear(op) => Some(op.y),
+            Operation::Attention(op) => Some(op.y),
+            Operation::Activation(op) => Some(op.y),
+            Operation::Residual(op) => Some(op.sum),
+            Operation::Loss(_) => None,
+        }
+    }
+
     /// Ranges whose gradient its way back adds to: whole segments.
     fn writes(&self) -> Vec<Range<usize>> {
         match self {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use hcrun_kernels::device::{Address, Device, DeviceBuffer, DeviceError};
 
+use super::sharing::Sharing;
 use crate::graph::{Graph, Operation, Role, Shape, Value};
 
 /// Rows of a part of the kernel `column_parts`.
@@ -13,6 +14,8 @@ const OCT: usize = 8;
 
 pub(super) struct Values {
     slots: Vec<Slot>,
+    /// Each of several values, one after the other ([`Sharing`]).
+    gradients: Vec<DeviceBuffer>,
     predictions: Value,
     rows: usize,
     /// What operations need within a call.
@@ -23,8 +26,8 @@ struct Slot {
     /// Elements between the starts of rows.
     pitch: usize,
     value: DeviceBuffer,
-    /// None for what has no gradient, and for predictions, which become theirs.
-    gradient: Option<DeviceBuffer>,
+    /// Which of the gradients is its own; none for what has none, and for predictions, which become theirs.
+    gradient: Option<usize>,
     /// The gradient has been stored in this pass.
     written: Cell<bool>,
 }
@@ -46,6 +49,9 @@ impl Values {
         predictions: Value,
         rows: usize,
     ) -> Result<Values, DeviceError> {
+        let Sharing { places, widths } = Sharing::new(graph, predictions);
+        let gradient = |width: &usize| device.allocate(size_of::<u16>() * rows * width);
+        let gradients = widths.iter().map(gradient).collect::<Result<_, DeviceError>>()?;
         let slot = |(index, shape): (usize, &Shape)| {
             let ends = index == predictions.index();
             let pitch =
@@ -54,19 +60,15 @@ impl Values {
                 Role::Input | Role::Result => size_of::<u16>(),
                 Role::ByProduct => size_of::<f32>(),
             };
-            let gradient = match shape.role {
-                Role::Result if !ends => Some(device.allocate(size_of::<u16>() * rows * pitch)?),
-                _ => None,
-            };
             Ok(Slot {
                 pitch,
                 value: device.allocate(bytes * rows * pitch)?,
-                gradient,
+                gradient: places[index],
                 written: Cell::new(false),
             })
         };
         let slots = graph.values().iter().enumerate().map(slot).collect::<Result<_, DeviceError>>()?;
-        Ok(Values { slots, predictions, rows, scratch: Scratch::new(device, graph, rows)? })
+        Ok(Values { slots, gradients, predictions, rows, scratch: Scratch::new(device, graph, rows)? })
     }
 
     /// Makes room for more rows; values are lost then.
@@ -104,14 +106,14 @@ impl Values {
     pub(super) fn gradient(&self, value: Value) -> Address<u16> {
         let slot = &self.slots[value.index()];
         debug_assert!(slot.written.get(), "the gradient of {value:?} is read before it is written");
-        slot.gradient.as_ref().unwrap_or(&slot.value).at(0)
+        slot.gradient.map_or(&slot.value, |place| &self.gradients[place]).at(0)
     }
 
     /// Where an operation puts its part of a gradient, and whether it adds; None for what has no gradient.
     pub(super) fn put_gradient(&self, value: Value) -> Option<(Address<u16>, bool)> {
         let slot = &self.slots[value.index()];
         let add = slot.written.replace(true);
-        slot.gradient.as_ref().map(|gradient| (gradient.at(0), add))
+        slot.gradient.map(|place| (self.gradients[place].at(0), add))
     }
 
     pub(super) fn column_sums(&self) -> Address<f32> {
