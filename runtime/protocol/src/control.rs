@@ -186,6 +186,8 @@ pub struct MemberAddress {
 pub struct NodeGroupOffer {
     /// Name and version; all of a group have the same.
     pub library: String,
+    /// Stands for what the library's processes have to share, as far as that can be told from inside: equal where they do.
+    pub place: u64,
     /// Made by this worker; of a group, the first's is used.
     pub id: NodeGroupId,
 }

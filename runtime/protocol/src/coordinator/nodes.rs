@@ -1,5 +1,5 @@
 //! Which workers may sum among themselves: those of one zone on one node, each with a device of its own and the same
-//! library.
+//! library in the same place, since hosts may have one name and containers of a host see different parts of it.
 
 use std::collections::BTreeMap;
 
@@ -31,11 +31,12 @@ impl Coordinator {
 fn groups(assigned: &[AssignedWorker], workers: &[Worker]) -> Vec<Vec<Rank>> {
     let mut by_place: BTreeMap<_, BTreeMap<u32, Rank>> = BTreeMap::new();
     for (index, (place, worker)) in assigned.iter().zip(workers).enumerate() {
-        let (Some(node), Some(NodeGroupOffer { library, .. })) = (&worker.node, &worker.offer) else {
+        let (Some(node), Some(NodeGroupOffer { library, place: within, .. })) = (&worker.node, &worker.offer)
+        else {
             continue;
         };
         let AssignedDevice::Gpu { index: device } = place.device else { continue };
-        let devices = by_place.entry((&place.zone, node, library)).or_default();
+        let devices = by_place.entry((&place.zone, node, library, within)).or_default();
         // Such a library takes one rank a device.
         devices.entry(device).or_insert(Rank::from_index(index));
     }
@@ -58,7 +59,7 @@ mod tests {
     use crate::ids::{NodeId, SlotId, ZoneId};
     use crate::time::{Span, Time};
 
-    /// Zone, node, GPU and library of each rank; a name of `-` is none.
+    /// Zone, node, GPU and library of each rank, whose place is its length; a name of `-` is none.
     fn grouped(ranks: &[(&str, &str, u32, &str)]) -> Vec<Vec<u16>> {
         let assigned: Vec<AssignedWorker> = ranks
             .iter()
@@ -79,7 +80,11 @@ mod tests {
                 state: WorkerState::Loaded,
                 node: (*node != "-").then(|| NodeId::new(*node).unwrap()),
                 lanes: Vec::new(),
-                offer: (*library != "-").then(|| NodeGroupOffer { library: (*library).to_owned(), id }),
+                offer: (*library != "-").then(|| NodeGroupOffer {
+                    library: library.trim_end().to_owned(),
+                    place: library.len() as u64,
+                    id,
+                }),
                 watch: Watch::new(Time::ZERO, Span::from_secs(1), Span::from_secs(1)),
             }
         };
@@ -100,6 +105,7 @@ mod tests {
             (1, ("a", "n", 99, "L 1")),
             (1, ("a", "n", 1, "L 2")),
             (1, ("a", "n", 1, "-")),
+            (1, ("a", "n", 1, "L 1 ")),
         ] {
             let mut ranks = all;
             ranks[index] = other;

@@ -472,7 +472,7 @@ fn the_id_of_a_group_goes_to_its_members_alone() {
     for index in 0..3u16 {
         let lanes = vec!["127.0.0.1:1".parse().unwrap()];
         let id = NodeGroupId(vec![u8::try_from(index).unwrap(); 128]);
-        let node_group = Some(NodeGroupOffer { library: "NCCL 2.27.3".to_owned(), id });
+        let node_group = Some(NodeGroupOffer { library: "NCCL 2.27.3".to_owned(), place: 1, id });
         let loaded = ToCoordinator::Loaded { lanes, samples: 1, held_out: 1, node_group };
         said.extend(say(&mut coordinator, Time::ZERO, index, loaded));
     }
@@ -496,6 +496,7 @@ fn the_id_of_a_group_goes_to_its_members_alone() {
 fn an_offer_that_nobody_could_read_is_none() {
     let offer = |library: &str, bytes: usize| NodeGroupOffer {
         library: library.to_owned(),
+        place: 1,
         id: NodeGroupId(vec![0; bytes]),
     };
     assert!(offer("NCCL 2.27.3", 128).is_sound());

@@ -1,5 +1,6 @@
 //! What a worker needs to sum with others of its node, found while it prepares.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use hcrun_kernels::cuda::{CudaStream, probe};
@@ -7,6 +8,7 @@ use hcrun_kernels::nccl::{self, Nccl, UniqueId};
 use hcrun_protocol::Rank;
 use hcrun_protocol::control::{AssignedDevice, Assignment, NodeGroupId, NodeGroupOffer, NodeGroups};
 use hcrun_protocol::job::{Algorithm, Job};
+use hcrun_protocol::prng::hash_bytes;
 
 use super::{NodeError, NodeGroup};
 
@@ -40,7 +42,8 @@ impl Offered {
         match UniqueId::new(&nccl, ANSWERS_WITHIN) {
             Ok(id) => {
                 let library = format!("NCCL {}", nccl.version());
-                let offer = NodeGroupOffer { library, id: NodeGroupId(id.as_bytes().to_vec()) };
+                let offer =
+                    NodeGroupOffer { library, place: place(), id: NodeGroupId(id.as_bytes().to_vec()) };
                 Some(Offered { nccl, gpu, offer })
             }
             Err(reason) => {
@@ -73,3 +76,12 @@ impl Offered {
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// For all to come and NCCL to look at the machine, which takes seconds where there are many GPUs.
 const MEETS_WITHIN: Duration = Duration::from_secs(120);
+
+/// Of the boot of this host, the loopback and the shared memory that this process sees. A hash: the parts are nobody
+/// else's business.
+fn place() -> u64 {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let loopback = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    let memory = std::fs::metadata("/dev/shm").map(|folder| folder.dev()).unwrap_or_default();
+    hash_bytes(format!("{boot} {} {memory}", loopback.display()).as_bytes())
+}
