@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use hcrun_engine::checkpoint;
-use hcrun_tests::{Command, Job, Signal, signal};
+use hcrun_tests::{Command, Job, Signal, signal, until};
 use serde_json::Value;
 
 use super::fake_nccl::FakeNccl;
@@ -177,4 +177,65 @@ fn a_worker_that_dies_does_not_leave_its_node_waiting() {
     assert_eq!(failed.code(), Some(75), "{failed}");
     assert!(failed.stderr.contains("gpus-1") && failed.stderr.contains("signal 9"), "{failed}");
     assert!(run.workers().is_empty());
+}
+
+/// What runs on the GPUs does not end, NCCL does not come back from its abort, and the driver not from giving memory back.
+#[test]
+fn an_error_is_told_before_anything_that_may_not_return() {
+    let node = Node::new(table());
+    let mut launcher = node.run(&[("gpus", 2)], &["train.steps=1000000"]).start();
+    let run = launcher.run();
+    run.wait_steps(&mut launcher, 5);
+    fs::write(node.scene.driver.path().join("cache/busy"), "").unwrap();
+    node.nccl_is("FAKE_NCCL_BLOCKS", "ncclCommAbort");
+    node.nccl_is("FAKE_NCCL", "breaks=6@200");
+    let failed = launcher.end_within(Duration::from_secs(30));
+    assert_eq!(failed.code(), Some(75), "{failed}");
+    assert!(failed.stderr.contains("ncclCommGetAsyncError answered 6 (remote process"), "{failed}");
+    assert!(run.workers().is_empty());
+}
+
+/// Nobody kills a worker that was started by hand.
+#[test]
+fn a_worker_by_hand_leaves_whatever_runs_on_its_gpu() {
+    let node = Node::new(table());
+    node.scene.lab.write("cluster.toml", CLUSTER.replace("\"h100\"", "\"h100\", backend = \"manual\""));
+    let arguments =
+        ["run", "job.toml", "--cluster", "cluster.toml", "--wait-for-workers", "--listen", "127.0.0.1"];
+    let settings = ["workers.processors=1", "workers.gpus=1", "workers.rented=0", "train.steps=1000000"];
+    let settings = settings.iter().flat_map(|setting| ["--set", *setting]);
+    let mut launcher = node.scene.hcrun(&arguments.into_iter().chain(settings).collect::<Vec<_>>()).start();
+    let run = launcher.run();
+    let bundle = run.file("bundles/gpus-0.json");
+    until("a bundle", Duration::from_secs(30), || bundle.exists().then_some(()));
+    let arguments = ["worker", "--bundle", bundle.to_str().unwrap(), "--data-root", "."];
+    let worker = node.with_nccl(node.scene.hcrun(&arguments)).env("FAKE_CUDA", "never-ends").start();
+    // Its first kernel comes within the seconds that it takes to notice the end of the launcher.
+    until("the GPU", Duration::from_secs(30), || worker.stderr().contains("computes on a GPU").then_some(()));
+    signal(launcher.process(), Signal::KILL);
+    let left = worker.end_within(Duration::from_secs(20));
+    assert_eq!(left.code(), Some(75), "{left}");
+}
+
+/// What driver and NCCL say may name files of their node.
+#[test]
+fn words_of_a_library_stay_in_their_zone() {
+    let node = Node::new(table());
+    let cluster = CLUSTER.replace("\"gpus\", zone = \"private\"", "\"gpus\", zone = \"public\"");
+    node.scene.lab.write("cluster.toml", cluster);
+    let workers = [("processors", 2), ("gpus", 2)];
+    let told = |command: Command| {
+        let failed = command.fail(75);
+        assert!(failed.stderr.contains("HC8008") && failed.stderr.contains("own log says why"), "{failed}");
+        let run = node.scene.lab.run();
+        let log = fs::read_to_string(run.file("logs/gpus-0.log")).unwrap();
+        (format!("{failed} {:?}", run.events()), log)
+    };
+    let secret = "/home/alice/secret/libnvrtc.so.12";
+    let (outside, log) =
+        told(node.run(&workers, &[]).env("HCRUN_NVRTC", secret).env("HCRUN_CACHE", "/home/alice/secret"));
+    assert!(!outside.contains("alice") && log.contains("alice"), "{outside}\n{log}");
+    node.nccl_is("FAKE_NCCL_FAILS", "ncclCommInitRankConfig=4");
+    let (outside, log) = told(node.run(&workers, &[]));
+    assert!(!outside.contains("words of the last error") && log.contains("words of the last error"), "{log}");
 }

@@ -23,6 +23,7 @@ pub(super) type Answer = Sender<Result<(), CommunicatorError>>;
 pub(super) struct Order {
     pub(super) request: Request,
     pub(super) within: Duration,
+    /// Gets one answer, and is dropped once the thread is through with what follows from it.
     pub(super) answer: Answer,
 }
 
@@ -100,13 +101,17 @@ impl Caller<'_> {
             (None, Request::Wait) => self.settle(Until::StreamIsDone, within),
             (None, Request::Finish) => self.finish(within),
         };
-        match &result {
-            Ok(()) => {}
-            Err(Cause::Aborted { why }) => self.end(why.clone()),
-            Err(cause) => self.end(format!("{during}: {cause}")),
-        }
-        // Who asked may have gone.
+        let ends = result.as_ref().err().map(|cause| match cause {
+            Cause::Aborted { why } => why.clone(),
+            cause => format!("{during}: {cause}"),
+        });
+        // Before the abort, which may not return; who asked may have gone.
         let _ = answer.send(result.map_err(|cause| self.place.error(during, cause)));
+        if let Some(why) = ends {
+            self.end(why);
+        }
+        // Says that the abort has returned.
+        drop(answer);
         self.comm.is_null() && self.ended.is_none()
     }
 

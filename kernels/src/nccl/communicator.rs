@@ -4,9 +4,9 @@
 //! longer than it said. So a call that never returns holds nobody else, an abort needs no lock, and nothing is freed
 //! under a call.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::caller::{self, Order, Place, Request};
 use super::error::{Cause, CommunicatorError};
@@ -79,13 +79,18 @@ impl Communicator {
         self.ask(Request::Wait, within)
     }
 
-    /// [`Self::enqueue`], then [`Self::wait`], each within the time.
+    /// [`Self::enqueue`], then [`Self::wait`], both within the time.
     ///
     /// # Errors
     /// Theirs.
     pub fn run(&mut self, operations: &[Operation], within: Duration) -> Result<(), CommunicatorError> {
+        let began = Instant::now();
         self.enqueue(operations, within)?;
-        self.wait(within)
+        let left = within.saturating_sub(began.elapsed());
+        self.wait(left).map_err(|error| match error.cause {
+            Cause::Late { .. } => CommunicatorError { cause: Cause::Late { within }, ..error },
+            _ => error,
+        })
     }
 
     /// What another thread can end all this with, a watchdog for one, also while this one waits.
@@ -102,12 +107,17 @@ impl Communicator {
     }
 
     fn ask(&mut self, request: Request, within: Duration) -> Result<(), CommunicatorError> {
+        let during = request.during();
         if let Some(within) = self.stuck {
-            return Err(self.place.error(request.during(), Cause::Stuck { within }));
+            return Err(self.place.error(during, Cause::Stuck { within }));
         }
-        let result = ask(&self.orders, self.place, request, within, within.saturating_add(RETURNS_WITHIN));
+        let heard = order(&self.orders, self.place, request, within)?;
+        let result = hear(&heard, self.place, during, within.saturating_add(RETURNS_WITHIN));
         if let Err(CommunicatorError { cause: Cause::Stuck { within }, .. }) = &result {
             self.stuck = Some(*within);
+        } else if result.is_err() && heard.recv_timeout(RETURNS_WITHIN) == Err(RecvTimeoutError::Timeout) {
+            // The cause is known all the same.
+            self.stuck = Some(RETURNS_WITHIN);
         }
         result
     }
@@ -135,30 +145,45 @@ impl Abort {
     /// # Errors
     /// If NCCL does not come back within the time.
     pub fn abort(&self, why: &str, within: Duration) -> Result<(), CommunicatorError> {
-        match ask(&self.orders, self.place, Request::Abort(why.to_owned()), within, within) {
+        let request = Request::Abort(why.to_owned());
+        let during = request.during();
+        let heard = order(&self.orders, self.place, request, within);
+        match heard.and_then(|heard| hear(&heard, self.place, during, within)) {
             Err(CommunicatorError { cause: Cause::Aborted { .. }, .. }) => Ok(()),
             result => result,
         }
     }
 }
 
-/// The answer of the thread, which has `answers_within` for it.
-fn ask(
+/// Gives the thread an order, which may take so long; the answer comes out of what is returned.
+fn order(
     orders: &Sender<Order>,
     place: Place,
     request: Request,
     within: Duration,
-    answers_within: Duration,
-) -> Result<(), CommunicatorError> {
+) -> Result<Receiver<Result<(), CommunicatorError>>, CommunicatorError> {
     let during = request.during();
     let (answer, heard) = mpsc::channel();
-    let gone = || place.error(during, Cause::Aborted { why: "it has ended".to_owned() });
-    orders.send(Order { request, within, answer }).map_err(|_| gone())?;
-    match heard.recv_timeout(answers_within) {
+    orders.send(Order { request, within, answer }).map_err(|_| gone(place, during))?;
+    Ok(heard)
+}
+
+/// The answer of the thread, which has `within` for it.
+fn hear(
+    heard: &Receiver<Result<(), CommunicatorError>>,
+    place: Place,
+    during: &'static str,
+    within: Duration,
+) -> Result<(), CommunicatorError> {
+    match heard.recv_timeout(within) {
         Ok(result) => result,
-        Err(RecvTimeoutError::Disconnected) => Err(gone()),
-        Err(RecvTimeoutError::Timeout) => Err(place.error(during, Cause::Stuck { within: answers_within })),
+        Err(RecvTimeoutError::Disconnected) => Err(gone(place, during)),
+        Err(RecvTimeoutError::Timeout) => Err(place.error(during, Cause::Stuck { within })),
     }
+}
+
+fn gone(place: Place, during: &'static str) -> CommunicatorError {
+    place.error(during, Cause::Aborted { why: "it has ended".to_owned() })
 }
 
 /// How much longer than it may wait the thread may take, for the call that it is in and for an abort, which frees memory

@@ -212,7 +212,15 @@ status cuMemFreeHost(void *memory) {
     cuStreamSynchronize(NULL);
     return gone(memory);
 }
+// Whether there is a file `busy` in the cache: something runs on the card that does not end.
+static int is_busy(void) {
+    const char *cache = getenv("HCRUN_CACHE");
+    char path[512];
+    snprintf(path, sizeof path, "%s/busy", cache ? cache : "");
+    return access(path, R_OK) == 0;
+}
 status cuMemFree_v2(u64 address) {
+    while (is_busy()) usleep(10000);
     ALONE;
     // The driver waits for what may use it.
     cuStreamSynchronize(NULL);

@@ -86,11 +86,18 @@ impl WorkerError {
             WorkerError::Form(_) => FailureClass::Preflight,
             WorkerError::Panic { .. } => FailureClass::Internal,
             WorkerError::Node(_) => FailureClass::Device,
-            WorkerError::Train(failure) => return failure.report(),
+            WorkerError::Train(failure) => {
+                let report = failure.report()?;
+                let text = away.then(|| text_for_elsewhere(self, report.class)).flatten();
+                return Some(FailureReport { text: text.unwrap_or(report.text), ..report });
+            }
             _ => return None,
         };
         let text = match self {
-            WorkerError::Prepare(error) if away => error.text_for_elsewhere(),
+            WorkerError::Prepare(error) if away => {
+                error.text_for_elsewhere().or_else(|| text_for_elsewhere(self, class))
+            }
+            _ if away => text_for_elsewhere(self, class),
             _ => None,
         };
         let text = text.unwrap_or_else(|| error_chain(self));
@@ -104,6 +111,17 @@ impl WorkerError {
             _ => None,
         }
     }
+}
+
+/// What a driver or library says may name files and addresses of its node, which stay in the zone with the log; none
+/// where it does not.
+fn text_for_elsewhere(error: &WorkerError, class: FailureClass) -> Option<String> {
+    let by_nccl = matches!(error, WorkerError::Node(_) | WorkerError::Train(TrainFailure::Node(_)));
+    if by_nccl {
+        return Some("cannot sum with the other GPUs of its node: the worker's own log says why".to_owned());
+    }
+    let names_a_file = class == FailureClass::Device && error_chain(error).contains('/');
+    names_a_file.then(|| "its GPU cannot be used: the worker's own log says why".to_owned())
 }
 
 impl From<End> for WorkerError {
@@ -191,7 +209,8 @@ fn watch_end(session: &Session) -> Leaving {
                 return;
             }
             tracing::error!(%cause, "the session has ended and the worker has not: leaving");
-            std::process::exit(75);
+            // Not by exit handlers: the driver's wait for what is on the GPU.
+            hcrun_kernels::cuda::leave(75);
         });
     });
     leaving

@@ -50,7 +50,7 @@ pub(crate) struct Training<'a, T> {
     /// Who it sums with on its node.
     pub(crate) node: Option<&'a NodeGroup>,
     pub(crate) session: &'a Session,
-    pub(crate) trainer: T,
+    pub(crate) trainer: &'a mut T,
     /// Whether this rank's zone hands its state to the coordinator.
     pub(crate) hands_state: bool,
     /// Whether this rank speaks for its zone where one voice is enough.

@@ -1,6 +1,7 @@
 //! `hcrun worker`: one worker process of a job.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +36,14 @@ pub(crate) fn worker(args: &WorkerArgs, _global: &Global, output: &Output) -> Re
         build: crate::run::build(),
     };
     output.note("hcrun worker: joining");
-    hcrun_worker::process::run(settings).map_err(|error| failure(&error))?;
+    if let Err(error) = hcrun_worker::process::run(settings) {
+        let failure = failure(&error);
+        let _ = output.failure(&failure);
+        // A closed pipe has nobody to be told.
+        let _ = std::io::stdout().flush();
+        // Not by exit handlers: the driver's wait for what is on the GPU, which may never end.
+        hcrun_kernels::cuda::leave(failure.exit_code());
+    }
     output.note("hcrun worker: done");
     Ok(ExitCode::SUCCESS)
 }

@@ -33,7 +33,7 @@ pub(super) struct Start {
 
 /// What a worker on a GPU may know of the launcher's environment: where driver, compiler, libraries and cache are, and
 /// which GPUs it may see.
-const CUDA_VARIABLES: [&str; 13] = [
+const CUDA_VARIABLES: [&str; 16] = [
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_HOME",
@@ -42,6 +42,9 @@ const CUDA_VARIABLES: [&str; 13] = [
     "HCRUN_NVRTC",
     "HCRUN_CUBLASLT",
     "HCRUN_NCCL",
+    "NCCL_DEBUG",
+    "NCCL_P2P_DISABLE",
+    "NCCL_SHM_DISABLE",
     "HCRUN_CACHE",
     "XDG_CACHE_HOME",
     "HOME",

@@ -160,8 +160,8 @@ enum Term {
     Contribution(Rank),
     /// What the ranks of a node have summed up among themselves, in whatever order.
     OfNode(Vec<Rank>),
-    /// What is left at a rank whose contribution lies in the sum that another holds.
-    Stale,
+    /// What is left at a rank whose contribution lies in the sum that another holds: its own gradient still.
+    Stale(Rank),
     Sum(Rc<Term>, Rc<Term>),
     /// Packed by a lossy codec and unpacked again.
     Rounded(Rc<Term>),
@@ -172,7 +172,7 @@ impl Term {
         match self {
             Term::Contribution(rank) => vec![*rank],
             Term::OfNode(ranks) => ranks.clone(),
-            Term::Stale => Vec::new(),
+            Term::Stale(rank) => vec![*rank],
             Term::Sum(left, right) => [left.contributions(), right.contributions()].concat(),
             Term::Rounded(term) => term.contributions(),
         }
@@ -181,7 +181,7 @@ impl Term {
     /// How often each contribution was rounded; none if that differs among them.
     fn roundings(&self) -> Option<usize> {
         match self {
-            Term::Contribution(_) | Term::OfNode(_) | Term::Stale => Some(0),
+            Term::Contribution(_) | Term::OfNode(_) | Term::Stale(_) => Some(0),
             Term::Sum(left, right) => left.roundings().filter(|count| Some(*count) == right.roundings()),
             Term::Rounded(term) => Some(term.roundings()? + 1),
         }
@@ -199,7 +199,7 @@ impl Term {
         match self {
             Term::Contribution(rank) => rank.0.to_string(),
             Term::OfNode(ranks) => format!("{ranks:?}"),
-            Term::Stale => "what others hold the sum of".to_owned(),
+            Term::Stale(rank) => format!("what is left at {}", rank.0),
             Term::Sum(left, right) => format!("({} + {})", left.text(), right.text()),
             Term::Rounded(term) => format!("~{}", term.text()),
         }
@@ -214,7 +214,7 @@ fn given(schedule: &Schedule, rank: Rank, range: &Range<usize>) -> Term {
         _ if schedule.collective == Collective::Gather => Term::Contribution(rank),
         None => Term::Contribution(rank),
         Some(node) if node_holder(node, range) == Some(rank) => Term::OfNode(node.ranks.clone()),
-        Some(_) => Term::Stale,
+        Some(_) => Term::Stale(rank),
     }
 }
 
@@ -455,7 +455,7 @@ impl<'a> Run<'a> {
             Tree::Group(children) => {
                 // A node's sum stands where the rank does that holds it.
                 let speaks = |child: &&Tree| match child {
-                    Tree::Rank(rank) => given(self.schedule, *rank, &self.range) != Term::Stale,
+                    Tree::Rank(rank) => !matches!(given(self.schedule, *rank, &self.range), Term::Stale(_)),
                     Tree::Group(_) => true,
                 };
                 let children: Vec<&Tree> = children.iter().filter(speaks).collect();

@@ -11,8 +11,9 @@ use hcrun_kernels::cuda::{CudaError, Unavailable};
 use hcrun_kernels::device_buffers::DeviceBuffers;
 use hcrun_kernels::nccl::{self, Abort, Owned};
 
-/// Liveness is judged by heartbeats and links; this only bounds a wait that both of them miss.
-const OPERATION_WITHIN: Duration = Duration::from_secs(600);
+/// Liveness is judged by heartbeats and links; this only bounds a wait that both of them miss. Well below the deadline of a
+/// round, so that whoever waits for NCCL says so before those that wait for it over links.
+const OPERATION_WITHIN: Duration = Duration::from_secs(300);
 /// For NCCL to come back from an abort.
 const ABORTS_WITHIN: Duration = Duration::from_secs(5);
 /// For all to end together: some may still hand over their state.
@@ -123,7 +124,14 @@ fn follow(mut group: nccl::Group, orders: Receiver<Order>) -> nccl::Group {
             Action::Sum => group.reduce_scatter(span, &held, OPERATION_WITHIN),
             Action::HandOut => group.all_gather(span, &held, OPERATION_WITHIN),
         };
-        then(done.map(|()| bucket).map_err(NodeError::from));
+        then(match done {
+            Ok(()) => Ok(bucket),
+            Err(error) => {
+                // What failed may still use the memory; the process ends.
+                std::mem::forget(bucket);
+                Err(error.into())
+            }
+        });
     }
     group
 }

@@ -1,5 +1,6 @@
 //! From an assignment to a trainer: everything is checked again by the one who would do the wrong.
 
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use hcrun_engine::data::schema::SchemaError;
@@ -28,9 +29,11 @@ pub(super) struct Prepared {
     pub(super) zones: Vec<ZoneId>,
     pub(super) exchange: ExchangePlan,
     pub(super) batches: BatchPlan,
-    pub(super) trainer: ModelTrainer,
+    /// Nothing of a GPU is given back after a failure: the driver would wait for what runs there, which may never end,
+    /// before anybody has been told.
+    pub(super) trainer: ManuallyDrop<ModelTrainer>,
     /// None on the CPU.
-    pub(super) device: Option<Rc<dyn Device>>,
+    pub(super) device: ManuallyDrop<Option<Rc<dyn Device>>>,
     pub(super) floors: Floors,
     pub(super) arena_elems: usize,
     pub(super) samples: u64,
@@ -200,8 +203,8 @@ pub(super) fn prepare(
         zones,
         exchange,
         batches,
-        trainer,
-        device,
+        trainer: ManuallyDrop::new(trainer),
+        device: ManuallyDrop::new(device),
         floors,
         arena_elems,
         samples,

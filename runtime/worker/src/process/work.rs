@@ -1,6 +1,7 @@
 //! Orders of the coordinator, in the only sequence in which they make sense.
 
 use std::io::ErrorKind;
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,7 @@ fn train(
         group,
         node: node.as_ref(),
         session,
-        trainer,
+        trainer: &mut *trainer,
         hands_state: in_checkpoint_zone(me),
         speaks: first == Some(me),
         floors,
@@ -147,9 +148,10 @@ fn train(
         node.finish();
     }
     tracing::info!(steps, stopped, samples, "finished");
-    if let Some(device) = device {
+    if let Some(device) = &*device {
         tracing::info!(memory = %device.memory_use(), "allocated");
     }
+    drop((ManuallyDrop::into_inner(trainer), ManuallyDrop::into_inner(device)));
     session.say(ToCoordinator::Finished { steps, stopped, sent, samples });
     session.progress().enter(Activity::Waiting);
     Ok(())

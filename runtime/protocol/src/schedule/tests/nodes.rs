@@ -182,4 +182,33 @@ mod mutants {
         program.intervals.insert(0, Interval { range, actions: vec![send] });
         assert!(schedule.verify(2).is_err());
     }
+
+    /// Both zones' results stay right: only what crosses shows it.
+    #[test]
+    fn what_is_left_at_a_rank_inside_a_sum_over_the_border() {
+        let mut schedule = two_zones();
+        let range = schedule.programs[&Rank(0)].intervals[0].range.clone();
+        let zone = Level(1);
+        let send = |to: u16, level, phase| Action::Send {
+            to: vec![Rank(to)],
+            level,
+            phase: Phase(phase),
+            coverage: Coverage::Complete,
+            codec: Codec::None,
+        };
+        let from = |rank, phase| Term::From { rank: Rank(rank), phase: Phase(phase), codec: Codec::None };
+        let of_zone = |action: &Action| matches!(action, Action::Reduce { into, .. } if *into == zone);
+        let at = actions(&mut schedule, 0).iter().position(of_zone).unwrap();
+        actions(&mut schedule, 0).insert(at + 1, send(1, zone, 7));
+        let mut give = |rank: u16, actions: Vec<Action>| {
+            let program = Arc::make_mut(schedule.programs.get_mut(&Rank(rank)).unwrap());
+            program.intervals.retain(|interval| interval.range != range);
+            program.intervals.push(Interval { range: range.clone(), actions });
+            program.intervals.sort_by_key(|interval| interval.range.start);
+        };
+        let add = Action::Reduce { terms: vec![from(0, 7), Term::Own(Level(0))], into: zone };
+        give(1, vec![add, send(4, zone, 8)]);
+        give(4, vec![Action::Reduce { terms: vec![from(1, 8)], into: zone }]);
+        assert!(matches!(schedule.verify(2), Err(Violation::LoneGradient { rank: Rank(1), .. })));
+    }
 }
