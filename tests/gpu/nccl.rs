@@ -145,6 +145,9 @@ fn a_node_that_cannot_meet_says_what_nccl_said_and_what_to_do() {
     node.nccl_is("FAKE_NCCL_FAILS", "ncclGetUniqueId=2");
     node.run(&[("gpus", 2)], &[]).succeed();
     assert!(node.node_groups().is_empty());
+    let events = node.scene.lab.run().events();
+    let told = events.iter().find(|event| event["event"] == "without-nccl").expect("a word of it");
+    assert!(told["detail"].as_str().unwrap().starts_with("gpus-0, gpus-1 are on one node"), "{told}");
 }
 
 /// It leaves a checkpoint, from which the run goes on without NCCL.
@@ -161,8 +164,18 @@ fn an_error_of_nccl_in_the_middle_ends_the_job_with_its_words_and_a_checkpoint()
     let run = node.scene.lab.run();
     assert!(checkpoint::latest_good(&run.file("checkpoints")).is_ok());
     let steps = format!("train.steps={}", run.steps() + 3);
-    let resume = ["resume", "latest", "--quiet", "--set", &steps, "--set", "exchange.nccl=false"];
-    node.with_nccl(node.scene.hcrun(&resume)).succeed();
+    let said = |settings: &[&str]| {
+        let resume = [&["resume", "latest", "--quiet", "--set"], settings].concat();
+        node.with_nccl(node.scene.hcrun(&resume)).succeed();
+        let events = node.scene.lab.run().events().into_iter();
+        let said = events.filter(|event| event["event"] == "node-groups-differ");
+        said.map(|event| event["detail"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let differ = said(&[&steps, "--set", "exchange.nccl=false"]);
+    assert!(matches!(&differ[..], [text] if text.contains("by NCCL 2.19.1, now none")), "{differ:?}");
+    // Nothing differs from the last checkpoint any more.
+    let steps = format!("train.steps={}", run.steps() + 6);
+    assert_eq!(said(&[&steps, "--set", "exchange.nccl=false"]), differ);
 }
 
 /// NCCL does not notice, and would wait for ever.

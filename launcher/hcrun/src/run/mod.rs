@@ -10,6 +10,7 @@ mod join;
 mod keeper;
 mod local;
 mod memory;
+mod node_groups;
 mod outcome;
 mod pace;
 mod parent;
@@ -48,6 +49,7 @@ use assign::Start;
 use coordinator::{Control, StoreFn};
 use keeper::Keeper;
 use local::LocalBackend;
+use node_groups::NodeGroups;
 use record::Recorder;
 use resumed::ResumedState;
 use state::Assembly;
@@ -166,6 +168,8 @@ fn execute(
         recorder.know_statistics(statistics.clone());
     }
     recorder.tally.resumed = resumed_from.is_some();
+    let before = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.node_groups.clone());
+    recorder.node_groups = NodeGroups::new(prepared, before);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new(&codes::INTERNAL, "no event loop").caused_by(&error))?;
@@ -243,7 +247,7 @@ impl Live<'_> {
         let arenas = 1 + state_names(self.prepared.file.job.train.optimizer).len();
         let arena_elems = self.prepared.plan.exchange.arena_elems;
         let learnt =
-            Arc::new(Mutex::new(Learnt { statistics: self.statistics.clone(), cpu_features: String::new() }));
+            Arc::new(Mutex::new(Learnt { statistics: self.statistics.clone(), ..Learnt::default() }));
         recorder.share(learnt.clone());
         let outcome = coordinator::drive(Control {
             started,
@@ -297,13 +301,12 @@ impl Live<'_> {
         let schema = self.prepared.model.schema.clone();
         let names = state_names(job.train.optimizer);
         Arc::new(move |step: Step, mut arenas: Vec<Vec<f32>>| {
-            let (statistics, cpu_features) = {
-                let learnt = learnt.lock().unwrap_or_else(PoisonError::into_inner);
-                (learnt.statistics.clone(), learnt.cpu_features.clone())
-            };
+            let Learnt { statistics, cpu_features, node_groups } =
+                learnt.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let meta = Meta::new(&job, step.next(), &placement, &build().program, &cpu_features);
             let states = arenas.split_off(1);
             let checkpoint = Checkpoint {
-                meta: Meta::new(&job, step.next(), &placement, &build().program, &cpu_features),
+                meta: Meta { node_groups, ..meta },
                 model: ModelDescription::new(&job, schema.clone(), statistics),
                 params: arenas.pop().unwrap_or_default(),
                 optimizer: names.iter().map(|name| (*name).to_owned()).zip(states).collect(),
@@ -317,11 +320,13 @@ impl Live<'_> {
 }
 
 /// What is known only once workers have joined, and belongs into checkpoints.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Learnt {
     statistics: Option<Statistics>,
     /// Of all workers; several kinds are joined.
     cpu_features: String,
+    /// As their events say.
+    node_groups: Vec<String>,
 }
 
 fn start_failed(error: &dyn std::error::Error) -> Failure {

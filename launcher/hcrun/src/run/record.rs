@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hcrun_engine::data::{Schema, Statistics};
@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::Learnt;
 use super::coordinator::{Observer, Way};
+use super::node_groups::NodeGroups;
 use super::pace::Pace;
 use crate::control_socket::{LiveStatus, LiveWorker};
 use crate::report::metrics::MetricsFile;
@@ -37,6 +38,7 @@ pub(super) struct Recorder<'a> {
     status: Arc<Mutex<LiveStatus>>,
     started: Instant,
     learnt: Arc<Mutex<Learnt>>,
+    pub(super) node_groups: NodeGroups,
     warned: bool,
     pub(super) tally: Tally,
 }
@@ -103,6 +105,7 @@ impl<'a> Recorder<'a> {
             status,
             started: Instant::now(),
             learnt: Arc::default(),
+            node_groups: NodeGroups::default(),
             warned: false,
             tally: Tally::default(),
         })
@@ -238,10 +241,25 @@ impl<'a> Recorder<'a> {
     }
 
     fn learn_cpu(&self, cpu_features: &str) {
-        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learnt = self.learnt();
         if !learnt.cpu_features.split(" | ").any(|known| known == cpu_features) {
             let separator = if learnt.cpu_features.is_empty() { "" } else { " | " };
             learnt.cpu_features = format!("{}{separator}{cpu_features}", learnt.cpu_features);
+        }
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_of_nodes(&mut self) {
+        let left_out = self.node_groups.left_out(&self.tally.nodes).into_iter();
+        let told = left_out.map(|text| ("without-nccl", text));
+        for (event, text) in
+            told.chain(self.node_groups.difference().map(|text| ("node-groups-differ", text)))
+        {
+            self.progress.event(&text);
+            self.log(event, None, Some(text));
         }
     }
 
@@ -346,10 +364,10 @@ impl Observer for Recorder<'_> {
                 self.log("loaded", Some(slot), Some(detail));
             }
             Event::NodeGroup { slots, library } => {
-                let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
-                let detail = format!("{} sum among themselves by {library}", slots.join(", "));
-                self.progress.event(&detail);
-                self.log("node-group", None, Some(detail));
+                let text = self.node_groups.form(slots, library);
+                self.progress.event(&text);
+                self.learnt().node_groups.push(text.clone());
+                self.log("node-group", None, Some(text));
             }
             Event::Linked { slot, links } => {
                 self.worker_state(slot, "linked");
@@ -361,6 +379,7 @@ impl Observer for Recorder<'_> {
                     self.worker_state(&worker.slot, "training");
                 }
                 self.tally.pace.start(self.started.elapsed());
+                self.tell_of_nodes();
                 self.log("started", None, Some(format!("at step {step}")));
             }
             Event::Committed { step, digest, reports } => {

@@ -34,6 +34,9 @@ pub struct Meta {
     /// Version and source revision of the program.
     pub build: String,
     pub cpu_features: String,
+    /// Who summed among themselves inside a node, and by what, in words; sums have that library's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_groups: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,7 @@ impl Meta {
             workers: places.collect(),
             build: build.to_owned(),
             cpu_features: cpu_features.to_owned(),
+            node_groups: Vec::new(),
         }
     }
 

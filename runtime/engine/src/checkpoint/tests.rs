@@ -49,6 +49,7 @@ fn checkpoint(step: u64) -> Checkpoint {
             workers,
             build: "0.1.0 (test)".to_owned(),
             cpu_features: "avx2".to_owned(),
+            node_groups: Vec::new(),
         },
         model,
         params: arena(salt, parameters),
