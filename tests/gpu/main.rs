@@ -127,6 +127,7 @@ fn workers_on_processors_and_on_gpus_keep_the_same_bits() {
 fn a_run_goes_on_on_other_devices() {
     let scene = Scene::new(table());
     scene.run(0, 2, &["train.steps=12"]).succeed();
+    assert_eq!(scene.lab.run().summary()["workers"][0]["device"], "h100");
     let whole = losses(&scene.lab.run());
     scene.run(0, 2, &["train.steps=8"]).succeed();
     let resume = ["resume", "latest", "--quiet", "--set", "train.steps=12"];

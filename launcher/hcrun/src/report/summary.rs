@@ -81,6 +81,9 @@ pub struct WorkerSummary {
     pub zone: ZoneId,
     pub trust: Trust,
     pub node: Option<NodeId>,
+    /// The pool's: `cpu`, or what GPU it computes on. Empty in summaries of before.
+    #[serde(default)]
+    pub device: String,
     pub shards: Vec<ShardId>,
     /// Trained on, over all steps.
     pub samples: u64,

@@ -53,6 +53,7 @@ fn summary(
         zone: worker.zone.clone(),
         trust: worker.trust,
         node: tally.nodes.get(&worker.slot).cloned(),
+        device: prepared.cluster.pool(&worker.slot.pool).map_or_else(String::new, |pool| pool.device.clone()),
         shards: worker.shards.clone(),
         samples: tally.samples_by_slot.get(&worker.slot).copied().unwrap_or(0),
     };
