@@ -252,3 +252,17 @@ fn words_of_a_library_stay_in_their_zone() {
     let (outside, log) = told(node.run(&workers, &[]));
     assert!(!outside.contains("words of the last error") && log.contains("words of the last error"), "{log}");
 }
+
+/// The others wait for its part of a sum.
+#[test]
+fn a_gpu_that_fails_among_others_is_named_with_the_drivers_words() {
+    for mode in ["ecc-after:700", "gone-after:711"] {
+        let node = Node::new(table());
+        node.scene.driver_is(mode);
+        let failed = node.run(&[("gpus", 3)], &["train.steps=1000000"]).fail(75);
+        assert!(failed.stderr.contains("HC8008") && failed.stderr.contains("CUDA_ERROR"), "{mode}: {failed}");
+        let run = node.scene.lab.run();
+        assert!(checkpoint::latest_good(&run.file("checkpoints")).is_ok(), "{mode}");
+        assert!(run.workers().is_empty());
+    }
+}
