@@ -19,7 +19,7 @@ pub(crate) const WORKSPACE_BYTES: usize = 32 << 20;
 const MAX_SHAPES: usize = 1024;
 
 pub(crate) struct Handle {
-    library: CublasLt,
+    cublaslt: CublasLt,
     raw: Opaque,
     stream: Opaque,
     workspace: u64,
@@ -37,19 +37,19 @@ impl Handle {
     /// # Errors
     /// If the library does not start on this GPU.
     pub(crate) unsafe fn new(
-        library: CublasLt,
+        cublaslt: CublasLt,
         stream: Opaque,
         workspace: u64,
     ) -> Result<Handle, CublasLtError> {
         let mut raw = ptr::null_mut();
         // SAFETY: writes one handle.
-        let status = unsafe { (library.api().create)(&mut raw) };
-        library.api().check("cublasLtCreate", status)?;
-        Ok(Handle { library, raw, stream, workspace, shapes: RefCell::default() })
+        let status = unsafe { (cublaslt.api().create)(&mut raw) };
+        cublaslt.api().check("cublasLtCreate", status)?;
+        Ok(Handle { cublaslt, raw, stream, workspace, shapes: RefCell::default() })
     }
 
-    pub(crate) fn library(&self) -> &CublasLt {
-        &self.library
+    pub(crate) fn cublaslt(&self) -> &CublasLt {
+        &self.cublaslt
     }
 
     /// Queues a product, or answers false where the library has no way for its shape.
@@ -57,7 +57,7 @@ impl Handle {
     /// # Errors
     /// If it fails otherwise.
     pub(crate) fn start(&self, product: &Product) -> Result<bool, CublasLtError> {
-        let (api, shape) = (self.library.api(), Shape::of(product));
+        let (api, shape) = (self.cublaslt.api(), Shape::of(product));
         let mut shapes = self.shapes.borrow_mut();
         if shapes.len() >= MAX_SHAPES && !shapes.contains_key(&shape) {
             shapes.clear();
@@ -87,6 +87,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.shapes.borrow_mut().clear();
         // SAFETY: made once, destroyed once; errors cannot be acted on.
-        unsafe { (self.library.api().destroy)(self.raw) };
+        unsafe { (self.cublaslt.api().destroy)(self.raw) };
     }
 }

@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
+mod memory;
 mod products;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -24,9 +25,10 @@ use super::probe::{Card, Driver, DriverVersion};
 use super::refusal::{LoadError, refusal};
 use crate::cublaslt::CublasLtUnavailable;
 use crate::device::{
-    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, HostMemory, Kernel, Launch, MemoryUse, Meter,
-    Metered, Products, Ticket, Tickets,
+    Argument, Device, DeviceBuffer, DeviceError, HostBuffer, Kernel, Launch, MemoryUse, Meter, Products,
+    Ticket, Tickets,
 };
+use memory::{Allocation, Pinned};
 use products::CublasLtOnDevice;
 
 /// A card with the code of its kernels.
@@ -448,63 +450,6 @@ impl Drop for Session {
                 }
             }
             (self.api.context_release)(self.card.ordinal);
-        }
-    }
-}
-
-struct Allocation {
-    session: Arc<Session>,
-    address: DevicePointer,
-    _metered: Metered,
-}
-
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        if self.session.set_context().is_ok() {
-            // SAFETY: allocated once, freed once; the driver waits for what uses it.
-            unsafe { (self.session.api.free)(self.address) };
-        }
-    }
-}
-
-/// Memory of the host that the card reaches by itself.
-struct Pinned {
-    session: Arc<Session>,
-    memory: *mut u8,
-    bytes: usize,
-    _metered: Metered,
-}
-
-// SAFETY: nobody else has its memory, and the driver gives it back on any thread.
-unsafe impl Send for Pinned {}
-
-impl HostMemory for Pinned {
-    fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn range(&self, range: Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.bytes, "{range:?} of {} bytes", self.bytes);
-        // SAFETY: inside the allocation, which the driver gave with bytes in it; `HostBuffer` gives out no part that a copy is using.
-        unsafe { std::slice::from_raw_parts(self.memory.add(range.start), range.len()) }
-    }
-
-    fn range_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        assert!(range.start <= range.end && range.end <= self.bytes, "{range:?} of {} bytes", self.bytes);
-        // SAFETY: as in `range`, and `self` is borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.memory.add(range.start), range.len()) }
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        if self.session.set_context().is_ok() {
-            // SAFETY: allocated once, freed once, after both streams have come to their end.
-            unsafe {
-                (self.session.api.stream_synchronize)(self.session.stream);
-                (self.session.api.stream_synchronize)(self.session.copies);
-                (self.session.api.free_host)(self.memory.cast());
-            }
         }
     }
 }

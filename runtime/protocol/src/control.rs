@@ -136,6 +136,18 @@ pub struct Assignment {
     pub checkpoint_zone: ZoneId,
 }
 
+impl Assignment {
+    /// The worker's GPU, if another worker of its zone has another one: they may be of one node.
+    pub fn gpu_beside_others(&self) -> Option<u32> {
+        let me = self.workers.get(self.rank.index())?;
+        let AssignedDevice::Gpu { index: own } = me.device else { return None };
+        let has_another = |worker: &AssignedWorker| {
+            worker.zone == me.zone && matches!(worker.device, AssignedDevice::Gpu { index } if index != own)
+        };
+        self.workers.iter().any(has_another).then_some(own)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignedZone {
     pub name: ZoneId,
@@ -184,8 +196,8 @@ pub struct MemberAddress {
 /// A worker that could sum with others of its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeGroupOffer {
-    /// Name and version; all of a group have the same.
-    pub library: String,
+    /// Of the library that sums, with its name; all of a group have the same.
+    pub version: String,
     /// Stands for what the library's processes have to share, as far as that can be told from inside: equal where they do.
     pub place: u64,
     /// Made by this worker; of a group, the first's is used.
@@ -195,8 +207,8 @@ pub struct NodeGroupOffer {
 impl NodeGroupOffer {
     /// A name for people to read, and an id of a length that such libraries have.
     pub fn is_sound(&self) -> bool {
-        let is_name = !self.library.is_empty() && self.library.len() <= 64;
-        is_name && self.library.chars().all(|c| c.is_ascii_graphic() || c == ' ') && self.id.0.len() <= 256
+        let is_name = !self.version.is_empty() && self.version.len() <= 64;
+        is_name && self.version.chars().all(|c| c.is_ascii_graphic() || c == ' ') && self.id.0.len() <= 256
     }
 }
 

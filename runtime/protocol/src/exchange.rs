@@ -171,6 +171,9 @@ impl ExchangePlan {
     /// # Errors
     /// If a group is none of one zone, or the algorithm leaves nothing to groups.
     pub fn with_node_groups(self, nodes: &[Vec<Rank>]) -> Result<ExchangePlan, ExchangeError> {
+        if nodes.is_empty() {
+            return Ok(self);
+        }
         let (is_sharded, tags) = (self.is_sharded(), Tags::new(self.buckets.len())?);
         let build = Builder { nodes, ..self.builder() };
         let (gradients, parameters) =

@@ -237,6 +237,13 @@ pub struct Exchange {
     pub detect_within_s: u32,
 }
 
+impl Exchange {
+    /// Whether workers on the GPUs of a node may sum among themselves.
+    pub fn sums_by_nccl(&self) -> bool {
+        self.nccl && self.algorithm == Algorithm::Zoned
+    }
+}
+
 impl Default for Exchange {
     fn default() -> Exchange {
         Exchange {

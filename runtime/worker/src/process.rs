@@ -81,27 +81,33 @@ impl WorkerError {
     /// `away`: it is in another zone.
     fn report(&self, away: bool) -> Option<FailureReport> {
         let class = match self {
+            WorkerError::Train(failure) => return failure.report().map(|report| self.told(report, away)),
             WorkerError::Prepare(error) => error.class(),
             WorkerError::Lane(_) => FailureClass::Address,
             WorkerError::Form(_) => FailureClass::Preflight,
             WorkerError::Panic { .. } => FailureClass::Internal,
             WorkerError::Node(_) => FailureClass::Device,
-            WorkerError::Train(failure) => {
-                let report = failure.report()?;
-                let text = away.then(|| text_for_elsewhere(self, report.class)).flatten();
-                return Some(FailureReport { text: text.unwrap_or(report.text), ..report });
-            }
             _ => return None,
         };
+        let report = FailureReport { class, peer: None, step: None, text: error_chain(self) };
+        Some(self.told(report, away))
+    }
+
+    /// Names of files, and what drivers and libraries say of their node, stay in the zone, with the log.
+    fn told(&self, report: FailureReport, away: bool) -> FailureReport {
+        const WHERE: &str = "the worker's own log says why";
         let text = match self {
-            WorkerError::Prepare(error) if away => {
-                error.text_for_elsewhere().or_else(|| text_for_elsewhere(self, class))
+            _ if !away => None,
+            WorkerError::Node(_) | WorkerError::Train(TrainFailure::Node(_)) => {
+                Some(format!("cannot sum with the other GPUs of its node: {WHERE}"))
             }
-            _ if away => text_for_elsewhere(self, class),
+            _ if report.class == FailureClass::Device && report.text.contains('/') => {
+                Some(format!("its GPU cannot be used: {WHERE}"))
+            }
+            WorkerError::Prepare(error) => error.text_for_elsewhere(),
             _ => None,
         };
-        let text = text.unwrap_or_else(|| error_chain(self));
-        Some(FailureReport { class, peer: None, step: None, text })
+        FailureReport { text: text.unwrap_or(report.text), ..report }
     }
 
     /// What only this worker's zone may see: a value of a row.
@@ -111,17 +117,6 @@ impl WorkerError {
             _ => None,
         }
     }
-}
-
-/// What a driver or library says may name files and addresses of its node, which stay in the zone with the log; none
-/// where it does not.
-fn text_for_elsewhere(error: &WorkerError, class: FailureClass) -> Option<String> {
-    let by_nccl = matches!(error, WorkerError::Node(_) | WorkerError::Train(TrainFailure::Node(_)));
-    if by_nccl {
-        return Some("cannot sum with the other GPUs of its node: the worker's own log says why".to_owned());
-    }
-    let names_a_file = class == FailureClass::Device && error_chain(error).contains('/');
-    names_a_file.then(|| "its GPU cannot be used: the worker's own log says why".to_owned())
 }
 
 impl From<End> for WorkerError {

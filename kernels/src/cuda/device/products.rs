@@ -20,7 +20,7 @@ impl CudaDevice {
     /// # Errors
     /// If there is none that can be used.
     pub fn cublaslt(&self) -> Result<&CublasLt, &CublasLtUnavailable> {
-        self.opened().map(|opened| opened.handle.library())
+        self.opened().map(|opened| opened.handle.cublaslt())
     }
 
     /// Shapes that cuBLASLt was asked for and left to our kernels, with the reasons.

@@ -49,7 +49,7 @@ use assign::Start;
 use coordinator::{Control, StoreFn};
 use keeper::Keeper;
 use local::LocalBackend;
-use node_groups::NodeGroups;
+use node_groups::NodeSums;
 use record::Recorder;
 use resumed::ResumedState;
 use state::Assembly;
@@ -169,7 +169,7 @@ fn execute(
     }
     recorder.tally.resumed = resumed_from.is_some();
     let before = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.node_groups.clone());
-    recorder.node_groups = NodeGroups::new(prepared, before);
+    recorder.node_sums = NodeSums::new(prepared, before);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new(&codes::INTERNAL, "no event loop").caused_by(&error))?;

@@ -3,38 +3,33 @@
 use std::collections::BTreeMap;
 
 use hcrun_protocol::cluster::Pool;
-use hcrun_protocol::job::Algorithm;
 use hcrun_protocol::{NodeId, SlotId, ZoneId};
 
 use crate::prepare::Prepared;
 
 #[derive(Debug, Default)]
-pub(super) struct NodeGroups {
+pub(super) struct NodeSums {
     /// Workers on GPUs that look for NCCL, and are in no group yet.
     alone: Vec<(SlotId, ZoneId)>,
-    formed: Vec<String>,
     /// Of the checkpoint that the run goes on from.
     before: Option<Vec<String>>,
 }
 
-impl NodeGroups {
-    pub(super) fn new(prepared: &Prepared, before: Option<Vec<String>>) -> NodeGroups {
-        let exchange = &prepared.file.job.exchange;
-        let looks = exchange.nccl && exchange.algorithm == Algorithm::Zoned;
+impl NodeSums {
+    pub(super) fn new(prepared: &Prepared, before: Option<Vec<String>>) -> NodeSums {
+        let looks = prepared.file.job.exchange.sums_by_nccl();
         let workers =
             prepared.plan.placement.workers.iter().filter(|worker| {
                 looks && prepared.cluster.pool(&worker.slot.pool).is_some_and(Pool::has_gpus)
             });
         let alone = workers.map(|worker| (worker.slot.clone(), worker.zone.clone())).collect();
-        NodeGroups { alone, formed: Vec::new(), before }
+        NodeSums { alone, before }
     }
 
     /// The words for a group.
-    pub(super) fn form(&mut self, slots: &[SlotId], library: &str) -> String {
+    pub(super) fn form(&mut self, slots: &[SlotId], version: &str) -> String {
         self.alone.retain(|(slot, _)| !slots.contains(slot));
-        let text = format!("{} sum among themselves by {library}", names(slots));
-        self.formed.push(text.clone());
-        text
+        format!("{} sum among themselves by {version}", names(slots))
     }
 
     /// A line for each node whose workers could have formed a group and did not.
@@ -55,9 +50,9 @@ impl NodeGroups {
         by_place.into_values().filter(|slots| slots.len() > 1).map(line).collect()
     }
 
-    /// Bits are those of an uninterrupted run only with the same order of additions.
-    pub(super) fn difference(&self) -> Option<String> {
-        let before = self.before.as_ref().filter(|before| **before != self.formed)?;
+    /// Bits are those of an uninterrupted run only with the same order of additions; `now` are the words for all groups.
+    pub(super) fn difference(&self, now: &[String]) -> Option<String> {
+        let before = self.before.as_ref().filter(|before| **before != now)?;
         let words = |groups: &[String]| match groups {
             [] => "none".to_owned(),
             groups => groups.join("; "),
@@ -65,7 +60,7 @@ impl NodeGroups {
         Some(format!(
             "sums among GPUs of a node are not as at the checkpoint: there {}, now {}; losses may differ in the last bits",
             words(before),
-            words(&self.formed)
+            words(now)
         ))
     }
 }
@@ -86,7 +81,7 @@ mod tests {
     fn who_could_sum_and_does_not_is_named_by_node() {
         let zone = ZoneId::new("private").unwrap();
         let alone = ["a-0", "a-1", "a-2", "a-3", "a-4"].map(|name| (slot(name), zone.clone())).to_vec();
-        let mut groups = NodeGroups { alone, ..NodeGroups::default() };
+        let mut groups = NodeSums { alone, ..NodeSums::default() };
         let text = groups.form(&[slot("a-0"), slot("a-1")], "NCCL 2.27.3");
         assert_eq!(text, "a-0, a-1 sum among themselves by NCCL 2.27.3");
         let node = |name: &str, node: &str| (slot(name), NodeId::new(node).unwrap());
@@ -97,12 +92,10 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_on_a_resume_alone() {
-        let mut groups = NodeGroups::default();
-        let text = groups.form(&[slot("a-0"), slot("a-1")], "NCCL 2.27.3");
-        assert_eq!(groups.difference(), None, "not resumed");
-        groups.before = Some(vec![text]);
-        assert_eq!(groups.difference(), None);
-        groups.before = Some(Vec::new());
-        assert!(groups.difference().unwrap().contains("there none, now a-0, a-1 sum"));
+        let now = [NodeSums::default().form(&[slot("a-0"), slot("a-1")], "NCCL 2.27.3")];
+        let difference = |before| NodeSums { before, ..NodeSums::default() }.difference(&now);
+        assert_eq!(difference(None), None, "not resumed");
+        assert_eq!(difference(Some(now.to_vec())), None);
+        assert!(difference(Some(Vec::new())).unwrap().contains("there none, now a-0, a-1 sum"));
     }
 }

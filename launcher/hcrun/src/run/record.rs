@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::Learnt;
 use super::coordinator::{Observer, Way};
-use super::node_groups::NodeGroups;
+use super::node_groups::NodeSums;
 use super::pace::Pace;
 use crate::control_socket::{LiveStatus, LiveWorker};
 use crate::report::metrics::MetricsFile;
@@ -38,7 +38,7 @@ pub(super) struct Recorder<'a> {
     status: Arc<Mutex<LiveStatus>>,
     started: Instant,
     learnt: Arc<Mutex<Learnt>>,
-    pub(super) node_groups: NodeGroups,
+    pub(super) node_sums: NodeSums,
     warned: bool,
     pub(super) tally: Tally,
 }
@@ -105,7 +105,7 @@ impl<'a> Recorder<'a> {
             status,
             started: Instant::now(),
             learnt: Arc::default(),
-            node_groups: NodeGroups::default(),
+            node_sums: NodeSums::default(),
             warned: false,
             tally: Tally::default(),
         })
@@ -253,11 +253,10 @@ impl<'a> Recorder<'a> {
     }
 
     fn tell_of_nodes(&mut self) {
-        let left_out = self.node_groups.left_out(&self.tally.nodes).into_iter();
+        let left_out = self.node_sums.left_out(&self.tally.nodes).into_iter();
+        let difference = self.node_sums.difference(&self.learnt().node_groups);
         let told = left_out.map(|text| ("without-nccl", text));
-        for (event, text) in
-            told.chain(self.node_groups.difference().map(|text| ("node-groups-differ", text)))
-        {
+        for (event, text) in told.chain(difference.map(|text| ("node-groups-differ", text))) {
             self.progress.event(&text);
             self.log(event, None, Some(text));
         }
@@ -363,8 +362,8 @@ impl Observer for Recorder<'_> {
                 let detail = format!("may hold {samples} training samples, evaluates {held_out}");
                 self.log("loaded", Some(slot), Some(detail));
             }
-            Event::NodeGroup { slots, library } => {
-                let text = self.node_groups.form(slots, library);
+            Event::NodeGroup { slots, version } => {
+                let text = self.node_sums.form(slots, version);
                 self.progress.event(&text);
                 self.learnt().node_groups.push(text.clone());
                 self.log("node-group", None, Some(text));

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::compressed::Compression;
 
 /// Version of the files. A program reads its own and older ones.
-pub const CHECKPOINT_SCHEMA: u32 = 2;
+pub const CHECKPOINT_SCHEMA: u32 = 3;
 
-/// Of a checkpoint that is not compressed, so that programs of before compression read it.
+/// Before node groups were in it.
+const COMPRESSED_SCHEMA: u32 = 2;
+/// Before compression.
 const PLAIN_SCHEMA: u32 = 1;
 
 /// What a checkpoint belongs to.
@@ -132,11 +134,20 @@ pub(super) enum SealError {
 
 impl Manifest {
     pub(super) fn seal(self) -> Vec<u8> {
-        let schema = if self.compression.is_some() { CHECKPOINT_SCHEMA } else { PLAIN_SCHEMA };
+        let schema = self.schema();
         let sealed = Sealed { schema, sha256: self.digest(), manifest: self };
         let mut text = serde_json::to_vec_pretty(&sealed).expect("names and numbers");
         text.push(b'\n');
         text
+    }
+
+    /// The oldest that has all that is in it, so that programs of before read what they can.
+    fn schema(&self) -> u32 {
+        match (self.meta.node_groups.is_empty(), &self.compression) {
+            (false, _) => CHECKPOINT_SCHEMA,
+            (true, Some(_)) => COMPRESSED_SCHEMA,
+            (true, None) => PLAIN_SCHEMA,
+        }
     }
 
     pub(super) fn open(text: &[u8]) -> Result<Manifest, SealError> {

@@ -177,9 +177,9 @@ fn a_relabelled_step_and_a_newer_schema_are_refused() {
     });
     assert!(relabelled.contains("does not have the digest"), "{relabelled}");
     let newer = damaged("MANIFEST.json", |path| {
-        fs::write(path, r#"{"schema": 3, "anything": "else"}"#).unwrap();
+        fs::write(path, r#"{"schema": 4, "anything": "else"}"#).unwrap();
     });
-    assert!(newer.contains("written by a newer hcrun (schema 3, this one reads up to 2)"), "{newer}");
+    assert!(newer.contains("written by a newer hcrun (schema 4, this one reads up to 3)"), "{newer}");
 
     let folder = tempfile::tempdir().unwrap();
     let written = write(folder.path(), &checkpoint(1), KEEP).unwrap().path;
@@ -365,4 +365,19 @@ fn a_full_disk_is_named_and_the_previous_checkpoint_untouched() {
         assert!(!names(folder.path()).iter().any(|name| name.contains(".tmp-")), "{left}");
         assert!(found_step(folder.path()) >= Some(1));
     }
+}
+
+/// So that a program that knows nothing of them says that it is too old, not that the file is damaged.
+#[test]
+fn a_checkpoint_with_node_groups_is_of_a_newer_schema() {
+    let schema = |node_groups: Vec<String>| {
+        let root = tempfile::tempdir().unwrap();
+        let mut checkpoint = checkpoint(3);
+        checkpoint.meta.node_groups = node_groups;
+        let path = write(root.path(), &checkpoint, KEEP).unwrap().path;
+        let text = std::fs::read_to_string(path.join(folder::MANIFEST)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["schema"].clone()
+    };
+    assert_eq!(schema(Vec::new()), 1);
+    assert_eq!(schema(vec!["a-0, a-1".to_owned()]), 3);
 }

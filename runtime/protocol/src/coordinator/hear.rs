@@ -48,10 +48,11 @@ impl Coordinator {
                 self.on_hello(now, rank, build, node, cpu_features);
             }
             (WorkerState::Welcome, ToCoordinator::Loaded { lanes, samples, held_out, node_group })
-                if (1..=MAX_LANES).contains(&lanes.len()) =>
+                if (1..=MAX_LANES).contains(&lanes.len())
+                    && node_group.as_ref().is_none_or(NodeGroupOffer::is_sound) =>
             {
                 self.workers[rank.index()].lanes = lanes;
-                self.workers[rank.index()].offer = node_group.filter(NodeGroupOffer::is_sound);
+                self.workers[rank.index()].offer = node_group;
                 self.workers[rank.index()].state = WorkerState::Loaded;
                 self.event(Event::Loaded { slot: slot.clone(), samples, held_out });
             }

@@ -13,8 +13,8 @@ impl Coordinator {
         for ranks in &groups {
             let slots = ranks.iter().map(|rank| self.settings.workers[rank.index()].slot.clone()).collect();
             let offer = self.workers[ranks[0].index()].offer.as_ref();
-            let library = offer.map(|offer| offer.library.clone()).unwrap_or_default();
-            self.event(Event::NodeGroup { slots, library });
+            let version = offer.map(|offer| offer.version.clone()).unwrap_or_default();
+            self.event(Event::NodeGroup { slots, version });
         }
         groups
     }
@@ -31,12 +31,12 @@ impl Coordinator {
 fn groups(assigned: &[AssignedWorker], workers: &[Worker]) -> Vec<Vec<Rank>> {
     let mut by_place: BTreeMap<_, BTreeMap<u32, Rank>> = BTreeMap::new();
     for (index, (place, worker)) in assigned.iter().zip(workers).enumerate() {
-        let (Some(node), Some(NodeGroupOffer { library, place: within, .. })) = (&worker.node, &worker.offer)
+        let (Some(node), Some(NodeGroupOffer { version, place: within, .. })) = (&worker.node, &worker.offer)
         else {
             continue;
         };
         let AssignedDevice::Gpu { index: device } = place.device else { continue };
-        let devices = by_place.entry((&place.zone, node, library, within)).or_default();
+        let devices = by_place.entry((&place.zone, node, version, within)).or_default();
         // Such a library takes one rank a device.
         devices.entry(device).or_insert(Rank::from_index(index));
     }
@@ -74,15 +74,15 @@ mod tests {
                 },
             })
             .collect();
-        let worker = |(_, node, _, library): &(&str, &str, u32, &str)| {
+        let worker = |(_, node, _, version): &(&str, &str, u32, &str)| {
             let id = NodeGroupId(vec![1; 128]);
             Worker {
                 state: WorkerState::Loaded,
                 node: (*node != "-").then(|| NodeId::new(*node).unwrap()),
                 lanes: Vec::new(),
-                offer: (*library != "-").then(|| NodeGroupOffer {
-                    library: library.trim_end().to_owned(),
-                    place: library.len() as u64,
+                offer: (*version != "-").then(|| NodeGroupOffer {
+                    version: version.trim_end().to_owned(),
+                    place: version.len() as u64,
                     id,
                 }),
                 watch: Watch::new(Time::ZERO, Span::from_secs(1), Span::from_secs(1)),

@@ -472,7 +472,7 @@ fn the_id_of_a_group_goes_to_its_members_alone() {
     for index in 0..3u16 {
         let lanes = vec!["127.0.0.1:1".parse().unwrap()];
         let id = NodeGroupId(vec![u8::try_from(index).unwrap(); 128]);
-        let node_group = Some(NodeGroupOffer { library: "NCCL 2.27.3".to_owned(), place: 1, id });
+        let node_group = Some(NodeGroupOffer { version: "NCCL 2.27.3".to_owned(), place: 1, id });
         let loaded = ToCoordinator::Loaded { lanes, samples: 1, held_out: 1, node_group };
         said.extend(say(&mut coordinator, Time::ZERO, index, loaded));
     }
@@ -487,20 +487,58 @@ fn the_id_of_a_group_goes_to_its_members_alone() {
     };
     let first = Some(NodeGroupId(vec![1; 128]));
     assert_eq!([told(0), told(1), told(2)], [Some(None), Some(first.clone()), Some(first)]);
-    let event = Event::NodeGroup { slots: vec![slot(1), slot(2)], library: "NCCL 2.27.3".to_owned() };
+    let event = Event::NodeGroup { slots: vec![slot(1), slot(2)], version: "NCCL 2.27.3".to_owned() };
     assert!(said.contains(&Output::Event(event)));
     assert!(!format!("{said:?}").contains("1, 1, 1"), "an id is never shown");
 }
 
 #[test]
 fn an_offer_that_nobody_could_read_is_none() {
-    let offer = |library: &str, bytes: usize| NodeGroupOffer {
-        library: library.to_owned(),
+    let offer = |version: &str, bytes: usize| NodeGroupOffer {
+        version: version.to_owned(),
         place: 1,
         id: NodeGroupId(vec![0; bytes]),
     };
     assert!(offer("NCCL 2.27.3", 128).is_sound());
-    for (library, bytes) in [("", 128), ("a\nb", 128), ("NCCL", 257), (&*"x".repeat(65), 1)] {
-        assert!(!offer(library, bytes).is_sound(), "{library} {bytes}");
+    for (version, bytes) in [("", 128), ("a\nb", 128), ("NCCL", 257), (&*"x".repeat(65), 1)] {
+        assert!(!offer(version, bytes).is_sound(), "{version} {bytes}");
     }
+}
+
+#[test]
+fn an_offer_that_is_unsound_breaks_the_protocol() {
+    let mut coordinator = coordinator(1);
+    coordinator.handle(Time::ZERO, Input::Connected { slot: slot(0), zone: zone() });
+    let node = NodeId::new("here").unwrap();
+    let hello = ToCoordinator::Hello { build: build(), node, cpu_features: String::new() };
+    say(&mut coordinator, Time::ZERO, 0, hello);
+    let offer = NodeGroupOffer { version: "a\nb".to_owned(), place: 1, id: NodeGroupId(vec![0; 128]) };
+    let lanes = vec!["127.0.0.1:1".parse().unwrap()];
+    let loaded = ToCoordinator::Loaded { lanes, samples: 1, held_out: 1, node_group: Some(offer) };
+    say(&mut coordinator, Time::ZERO, 0, loaded);
+    let (_, outcome) = run_out(&mut coordinator);
+    assert_eq!(failure(outcome).kind, FailureKind::Protocol);
+}
+
+/// Only a worker that could meet another looks for NCCL.
+#[test]
+fn a_gpu_has_others_beside_it_in_its_zone_alone() {
+    let beside = |workers: &[(&str, Option<u32>)]| {
+        let mut assignment = coordinator(1).settings.assignments[0].clone();
+        assignment.workers = workers
+            .iter()
+            .map(|(zone, gpu)| AssignedWorker {
+                slot: slot(0),
+                zone: ZoneId::new(*zone).unwrap(),
+                reachable: true,
+                device: gpu.map_or(AssignedDevice::Cpu, |index| AssignedDevice::Gpu { index }),
+            })
+            .collect();
+        assignment.gpu_beside_others()
+    };
+    assert_eq!(beside(&[("a", Some(3)), ("a", Some(0))]), Some(3));
+    for other in [("b", Some(0)), ("a", Some(3)), ("a", None)] {
+        assert_eq!(beside(&[("a", Some(3)), other]), None, "{other:?}");
+    }
+    assert_eq!(beside(&[("a", None), ("a", Some(0))]), None);
 }

@@ -104,7 +104,7 @@ pub enum Event {
     /// These workers of a node sum among themselves.
     NodeGroup {
         slots: Vec<SlotId>,
-        library: String,
+        version: String,
     },
     Linked {
         slot: SlotId,

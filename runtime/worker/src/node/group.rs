@@ -1,7 +1,7 @@
 //! A thread that sums buckets and hands out results among the GPUs of a node, one after the other.
 //!
 //! NCCL needs its calls in one order on all ranks. It is the order in which the training thread asks, which is the same
-//! everywhere: buckets from the last to the first, then whatever is handed out, in the order of buckets.
+//! everywhere: buckets from the last to the first, then what is handed out, in the order in which it is waited for.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;

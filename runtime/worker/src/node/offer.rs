@@ -6,8 +6,8 @@ use std::time::Duration;
 use hcrun_kernels::cuda::{CudaStream, probe};
 use hcrun_kernels::nccl::{self, Nccl, UniqueId};
 use hcrun_protocol::Rank;
-use hcrun_protocol::control::{AssignedDevice, Assignment, NodeGroupId, NodeGroupOffer, NodeGroups};
-use hcrun_protocol::job::{Algorithm, Job};
+use hcrun_protocol::control::{Assignment, NodeGroupId, NodeGroupOffer, NodeGroups};
+use hcrun_protocol::job::Job;
 use hcrun_protocol::prng::hash_bytes;
 
 use super::{NodeError, NodeGroup};
@@ -23,15 +23,7 @@ pub(crate) struct Offered {
 impl Offered {
     /// None where nobody could be summed with, and where NCCL cannot be used: the links do the same.
     pub(crate) fn new(job: &Job, assignment: &Assignment) -> Option<Offered> {
-        let me = &assignment.workers[assignment.rank.index()];
-        let AssignedDevice::Gpu { index: gpu } = me.device else { return None };
-        let could_join = assignment.workers.iter().any(|worker| {
-            let other = matches!(worker.device, AssignedDevice::Gpu { index } if index != gpu);
-            worker.zone == me.zone && other
-        });
-        if !could_join || !job.exchange.nccl || job.exchange.algorithm != Algorithm::Zoned {
-            return None;
-        }
+        let gpu = assignment.gpu_beside_others().filter(|_| job.exchange.sums_by_nccl())?;
         let nccl = match nccl::find() {
             Ok(nccl) => nccl,
             Err(reason) => {
@@ -41,9 +33,9 @@ impl Offered {
         };
         match UniqueId::new(&nccl, ANSWERS_WITHIN) {
             Ok(id) => {
-                let library = format!("NCCL {}", nccl.version());
+                let version = format!("NCCL {}", nccl.version());
                 let offer =
-                    NodeGroupOffer { library, place: place(), id: NodeGroupId(id.as_bytes().to_vec()) };
+                    NodeGroupOffer { version, place: place(), id: NodeGroupId(id.as_bytes().to_vec()) };
                 Some(Offered { nccl, gpu, offer })
             }
             Err(reason) => {
@@ -66,7 +58,7 @@ impl Offered {
         let id = nodes.id.as_ref().and_then(|id| <[u8; UniqueId::BYTES]>::try_from(&*id.0).ok());
         let id = UniqueId::from_bytes(id.ok_or(NodeError::NoId)?);
         let stream = CudaStream::open(&probe()?, self.gpu)?;
-        tracing::info!(ranks = ?ranks, library = self.offer.library, "meeting the other GPUs of this node");
+        tracing::info!(ranks = ?ranks, version = self.offer.version, "meeting the other GPUs of this node");
         let group = nccl::Group::join(&self.nccl, Box::new(stream), &id, ranks, me, MEETS_WITHIN)?;
         Ok(Some(NodeGroup::new(group)?))
     }

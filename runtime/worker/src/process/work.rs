@@ -11,7 +11,7 @@ use hcrun_kernels::any_buffers::AnyBuffers;
 use hcrun_net::BindError;
 use hcrun_net::group::{FormSpec, Group, LaneListener, LaneSettings, Member};
 use hcrun_net::join::JoinBundle;
-use hcrun_protocol::control::{Activity, Assignment, LinkReport, MemberAddress, ToCoordinator};
+use hcrun_protocol::control::{Activity, Assignment, LinkReport, MemberAddress, NodeGroups, ToCoordinator};
 use hcrun_protocol::member::{Command, End};
 use hcrun_protocol::{Generation, Rank, Step};
 
@@ -42,7 +42,7 @@ pub(super) fn work(
     let progress = session.progress();
     progress.enter(Activity::Preparing);
     let slot = bundle.slot.to_string();
-    let mut prepared =
+    let prepared =
         prepare(&assignment, (&slot, &bundle.zone), &bundle.coordinator_zone, &settings.locations, progress)?;
     session.state_limit().set(prepared.arena_elems);
     let offered = if nccl_is_local { Offered::new(&prepared.job, &assignment) } else { None };
@@ -74,27 +74,7 @@ pub(super) fn work(
     };
     let spec = form_spec(&assignment, &prepared, generation, &members);
     let group: Arc<Group<AnyBuffers>> = Arc::new(lane.form(spec)?);
-    // Groups that reach over a border are refused here.
-    prepared.exchange = prepared.exchange.with_node_groups(&nodes.groups).map_err(PrepareError::from)?;
-    let node = match offered {
-        Some(offered) => offered.join(assignment.rank, &nodes)?,
-        None if nodes.groups.iter().any(|ranks| ranks.contains(&assignment.rank)) => {
-            return Err(End::Protocol { what: "a node group without an offer".to_owned() }.into());
-        }
-        None => None,
-    };
-    if let Some(node) = &node {
-        leaving.abort_by(node.aborter());
-    }
-    tracing::info!(links = group.link_reports().len(), "linked to the other workers");
-    session.say(ToCoordinator::Linked { links: link_reports(&group) });
-
-    let (start, state) = match session.order()? {
-        Order::Start { step, state } => (step, state),
-        other => return Err(unexpected(&other)),
-    };
-    let trained = train(session, &assignment, (&group, node), prepared, generation, start, state);
-    let ended = trained.and_then(|()| Ok(wait_for_release(session)?));
+    let ended = among_others(session, &assignment, &group, (offered, &nodes), prepared, leaving);
     match &ended {
         Ok(()) => {
             leaving.release();
@@ -107,12 +87,42 @@ pub(super) fn work(
     ended
 }
 
+/// What a worker does while its links stand.
+fn among_others(
+    session: &Session,
+    assignment: &Assignment,
+    group: &Arc<Group<AnyBuffers>>,
+    (offered, nodes): (Option<Offered>, &NodeGroups),
+    mut prepared: Prepared,
+    leaving: &Leaving,
+) -> Result<(), WorkerError> {
+    // Groups that reach over a border are refused here.
+    prepared.exchange = prepared.exchange.with_node_groups(&nodes.groups).map_err(PrepareError::from)?;
+    let node = match offered {
+        Some(offered) => offered.join(assignment.rank, nodes)?,
+        None if nodes.groups.iter().any(|ranks| ranks.contains(&assignment.rank)) => {
+            return Err(End::Protocol { what: "a node group without an offer".to_owned() }.into());
+        }
+        None => None,
+    };
+    if let Some(node) = &node {
+        leaving.abort_by(node.aborter());
+    }
+    tracing::info!(links = group.link_reports().len(), "linked to the other workers");
+    session.say(ToCoordinator::Linked { links: link_reports(group) });
+    let (start, state) = match session.order()? {
+        Order::Start { step, state } => (step, state),
+        other => return Err(unexpected(&other)),
+    };
+    train(session, assignment, (group, node), prepared, start, state)?;
+    Ok(wait_for_release(session)?)
+}
+
 fn train(
     session: &Session,
     assignment: &Assignment,
     (group, node): (&Arc<Group<AnyBuffers>>, Option<NodeGroup>),
     prepared: Prepared,
-    generation: Generation,
     start: Step,
     state: Vec<(String, Vec<f32>)>,
 ) -> Result<(), WorkerError> {
@@ -127,7 +137,7 @@ fn train(
     let mut training = Training {
         job: &job,
         job_id: assignment.job,
-        generation,
+        generation: group.generation(),
         me,
         zones: &zones,
         exchange: &exchange,
